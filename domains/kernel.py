@@ -1,0 +1,128 @@
+"""What a domain is made of. Pure: no clock, no database, no broker."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from domains.errors import NotADomain
+
+S = TypeVar("S")
+C = TypeVar("C")
+E = TypeVar("E")
+R = TypeVar("R", bound="Row")
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+EVENT_TYPE = re.compile(r"(?P<domain>[a-z][a-z0-9-]*)\.(?P<event>[A-Z][A-Za-z0-9]*)\.v(?P<version>[1-9][0-9]*)")
+
+
+class Command(BaseModel):
+    """An intention, imperative."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Event(BaseModel):
+    """A fact, past tense, with the time at which it happened."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    occurred_at: datetime
+
+
+class Row(BaseModel):
+    """A row of a view: its fields are the table's columns and the answer's body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Decider(Generic[S, C, E]):
+    """An aggregate. `evolve` never refuses; `decide` never mutates and raises `Refused` to say no."""
+
+    initial: S
+    evolve: Callable[[S, E], S]
+    decide: Callable[[S, C], Sequence[E]]
+
+
+@dataclass(frozen=True, slots=True)
+class View(Generic[R, E]):
+    """A read model: a fold over one row.
+
+    `key` names the row's key column and `key_of` the row that an event touches (None: no row).
+    A view whose rows gather several streams is `shared`; its fold must not depend on the order in which the
+    streams arrive. `filters` are the columns that a list may be filtered by; each gets an index.
+    """
+
+    name: str
+    row: type[R]
+    key: str
+    key_of: Callable[[E], str | None]
+    project: Callable[[R | None, E], R | None]
+    filters: tuple[str, ...] = ()
+    shared: bool = False
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        unknown = {self.key, *self.filters} - set(self.row.model_fields)
+        if unknown:
+            raise NotADomain(f"view {self.name!r}: {', '.join(sorted(unknown))} is no field of its row")
+        if not NAME.fullmatch(self.name):
+            raise NotADomain(f"view {self.name!r}: a name has lower-case words joined by hyphens")
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One domain, declared once: routes, topics, rights, tables and documents derive from it.
+
+    `identity` is the field of each command and event that names the aggregate; HTTP fills it from the path.
+    `events` maps each type name to its model; a type name, once recorded, is a promise.
+    """
+
+    name: str
+    identity: str
+    commands: Mapping[str, type[Command]]
+    events: Mapping[str, type[Event]]
+    decider: Decider[Any, Any, Any]
+    views: tuple[View[Any, Any], ...]
+    partitions: int = 4
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise NotADomain(f"domain {self.name!r}: a name has lower-case words joined by hyphens")
+        for model in (*self.commands.values(), *self.events.values()):
+            if self.identity not in model.model_fields:
+                raise NotADomain(f"domain {self.name!r}: {model.__name__} has no field {self.identity!r}")
+        for type_name in self.events:
+            match = EVENT_TYPE.fullmatch(type_name)
+            if match is None or match["domain"] != self.name:
+                raise NotADomain(f"domain {self.name!r}: {type_name!r} is not {self.name}.<Event>.v<N>")
+        names = [view.name for view in self.views]
+        if len(set(names)) != len(names):
+            raise NotADomain(f"domain {self.name!r}: two views have the same name")
+
+    def type_of(self, event: Event) -> str:
+        """The promised type name of an event, for example `orders.OrderPlaced.v1`."""
+        return next(name for name, model in self.events.items() if model is type(event))
+
+    def view(self, name: str) -> View[Any, Any] | None:
+        """The view of that name, or None."""
+        return next((view for view in self.views if view.name == name), None)
+
+    def stream(self, id: str) -> str:
+        """The name of an aggregate's stream, for example `orders-536365`."""
+        return f"{self.name}-{id}"
+
+    @property
+    def events_topic(self) -> str:
+        return f"{self.name}.events.v1"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return f"{self.name}.events.v1.dlq"
+
+    def view_topic(self, view: View[Any, Any]) -> str:
+        return f"{self.name}.views.{view.name}.v{view.version}"

@@ -1,0 +1,36 @@
+"""Orders: placed, cancelled, returned."""
+
+from domains.kernel import Decider, Domain, View
+from domains.orders.commands import CancelOrder, PlaceOrder, ReturnLines
+from domains.orders.events import CreditNoteIssued, LinesReturned, OrderCancelled, OrderPlaced
+from domains.orders.model import Order, decide, evolve, initial
+from domains.orders.views import (
+    CountrySales,
+    CustomerHistory,
+    by_country,
+    by_customer,
+    by_order,
+    customer_history,
+    order_details,
+    sales_by_country,
+)
+
+domain = Domain(
+    name="orders",
+    identity="order",
+    commands={"place": PlaceOrder, "cancel": CancelOrder, "return": ReturnLines},
+    events={
+        "orders.OrderPlaced.v1": OrderPlaced,
+        "orders.OrderCancelled.v1": OrderCancelled,
+        "orders.LinesReturned.v1": LinesReturned,
+        "orders.CreditNoteIssued.v1": CreditNoteIssued,
+    },
+    decider=Decider(initial, evolve, decide),
+    views=(
+        View("order-details", Order, "order", by_order, order_details, ("status", "customer", "country")),
+        View("sales-by-country", CountrySales, "country", by_country, sales_by_country, shared=True),
+        View("customer-history", CustomerHistory, "customer", by_customer, customer_history, shared=True),
+    ),
+)
+
+__all__ = ["domain"]

@@ -1,0 +1,40 @@
+"""What the write sides of all domains need, derived from their declarations."""
+
+from domains.discovery import discover
+from domains.kernel import Domain
+from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
+
+FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
+LARGEST_RECORD = str(2 * 1024 * 1024)
+ANY_TIME = {"message.timestamp.after.max.ms": "9223372036854775807"}
+
+
+def plan() -> Plan:
+    return sum((write_side(domain) for domain in discover().values()), Plan())
+
+
+def write_side(domain: Domain) -> Plan:
+    writer, migrator = f"{domain.name}-write", f"{domain.name}-migrate"
+    database = f"{domain.name.replace('-', '_')}_events"
+    return Plan(
+        topics=(
+            Topic(
+                domain.events_topic,
+                domain.partitions,
+                {**FOREVER, **ANY_TIME, "max.message.bytes": LARGEST_RECORD},
+            ),
+        ),
+        acls=(Acl(writer, "topic", domain.events_topic, ("READ", "WRITE", "DESCRIBE")),),
+        databases=(Database(database, migrator, (writer, OPERATOR)),),
+        jobs=(Job(f"{domain.name}-events-migrate", "eventstore", ("migrate", database, writer, OPERATOR), migrator),),
+        processes=(
+            Process(
+                writer,
+                "domains",
+                (domain.name,),
+                writer,
+                ("kafka", "postgres", "issuer"),
+                (domain.name, "write"),
+            ),
+        ),
+    )

@@ -1,0 +1,57 @@
+"""What can go wrong in a store.
+
+EventStoreError
+├── InvalidEvent              what was handed in can't be recorded: the sentence says what and the limit
+├── WrongExpectedVersion      the stream stands elsewhere
+├── IdempotencyConflict       the key was used for another command
+├── StoreBusy                 the queue is full; nothing was written
+├── StoreUnavailable          the database can't be reached; nothing was written
+├── OutcomeUnknown            the connection broke at the commit and the outcome could not be found out
+└── RecordError               a record on a topic is not one of our events
+"""
+
+from eventstore.records import Expected
+
+
+class EventStoreError(Exception):
+    """An error of the event store."""
+
+
+class InvalidEvent(EventStoreError):
+    """What was handed in can't be recorded."""
+
+
+class WrongExpectedVersion(EventStoreError):
+    """The stream is not where the command expected it."""
+
+    def __init__(self, stream: str, expected: Expected, actual: int) -> None:
+        super().__init__(f"stream {stream!r} is at version {actual}, expected {expected}")
+        self.stream, self.expected, self.actual = stream, expected, actual
+
+
+class IdempotencyConflict(EventStoreError):
+    """The idempotency key was used before, for another command."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the idempotency key {key!r} was used for another command")
+        self.key = key
+
+
+class StoreBusy(EventStoreError):
+    """The queue of appends is full; nothing was written."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"the store is busy, retry after {retry_after:.1f} s")
+        self.retry_after = retry_after
+
+
+class StoreUnavailable(EventStoreError):
+    """The database can't be reached; nothing was written."""
+
+
+class OutcomeUnknown(EventStoreError):
+    """The connection broke at the commit; repeat with the same idempotency key to learn the outcome."""
+
+
+class RecordError(EventStoreError):
+    """A record on a topic is not one of our events; the message says why."""

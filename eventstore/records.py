@@ -1,0 +1,95 @@
+"""The two records at the store's border: what is handed in, and what comes back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID, uuid4
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Who and what caused an event. Every field is optional; none is ever decided upon."""
+
+    actor: str | None = None
+    request_id: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to be appended: `data` is encoded JSON, `time` is when the fact happened (aware)."""
+
+    type: str
+    data: bytes
+    time: datetime
+    metadata: Metadata = Metadata()
+    id: UUID = field(default_factory=uuid4)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event as the store keeps it: `version` counts in the stream, `position` in the store."""
+
+    position: int
+    stream: str
+    version: int
+    id: UUID
+    type: str
+    time: datetime
+    recorded_at: datetime
+    data: bytes
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Exactly:
+    """The stream must be at this version."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoStream:
+    """The stream must not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """The stream may be at any version."""
+
+
+Expected = Exactly | NoStream | Any
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A command's key and the digest of what it asked for; the store keeps them with the answer."""
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One command's events for one stream: all are recorded, or none."""
+
+    stream: str
+    events: Sequence[NewEvent]
+    expected: Expected
+    idempotency: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The answer: where the stream now stands, and the position of its last event.
+
+    `repeated` says that the same command had been recorded before and this is the answer it got then.
+    `version` is 0 and `position` is 0 for a stream without events.
+    """
+
+    stream: str
+    version: int
+    position: int
+    repeated: bool = False

@@ -1,0 +1,37 @@
+"""What can go wrong on the floor.
+
+InfraError               base class; `hint` is the command or change that mends it
+├── SettingsError        a setting is missing, unknown or unsafe; the message names it
+├── MissingTool          a program that must be on the machine is not
+├── StartFailed          a component did not become ready; the message ends with its last log lines
+├── NotRunning           a component that is needed is down
+└── TokenRefused         a token is not acceptable; the message says why without showing it
+"""
+
+
+class InfraError(Exception):
+    """An error of the infrastructure; `hint` says what mends it."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SettingsError(InfraError):
+    """A setting is missing, unknown or unsafe."""
+
+
+class MissingTool(InfraError):
+    """A program that must be on the machine is not."""
+
+
+class StartFailed(InfraError):
+    """A component did not become ready."""
+
+
+class NotRunning(InfraError):
+    """A component that is needed is down."""
+
+
+class TokenRefused(InfraError):
+    """A token is not acceptable."""
