@@ -4,9 +4,11 @@ EventStoreError
 ├── InvalidEvent              what was handed in can't be recorded: the sentence says what and the limit
 ├── WrongExpectedVersion      the stream stands elsewhere
 ├── IdempotencyConflict       the key was used for another command
+├── TrackedBefore             the position of another application's log was tracked before
 ├── StoreBusy                 the queue is full; nothing was written
 ├── StoreUnavailable          the database can't be reached; nothing was written
 ├── OutcomeUnknown            the connection broke at the commit and the outcome could not be found out
+├── SchemaMismatch            the database's schema is not the one that this code knows
 └── RecordError               a record on a topic is not one of our events
 """
 
@@ -37,6 +39,14 @@ class IdempotencyConflict(EventStoreError):
         self.key = key
 
 
+class TrackedBefore(EventStoreError):
+    """This position of another application's log, or a later one, was tracked before."""
+
+    def __init__(self, application: str, position: int) -> None:
+        super().__init__(f"position {position} of {application!r} was tracked before")
+        self.application, self.position = application, position
+
+
 class StoreBusy(EventStoreError):
     """The queue of appends is full; nothing was written."""
 
@@ -51,6 +61,10 @@ class StoreUnavailable(EventStoreError):
 
 class OutcomeUnknown(EventStoreError):
     """The connection broke at the commit; repeat with the same idempotency key to learn the outcome."""
+
+
+class SchemaMismatch(EventStoreError):
+    """The database's schema is not the one that this code knows."""
 
 
 class RecordError(EventStoreError):

@@ -1,0 +1,97 @@
+"""What a store accepts. Everything else is refused with a sentence that names the limit."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from eventstore.errors import InvalidEvent
+from eventstore.records import Append, Exactly, Expected, IdempotencyKey, Metadata, NewEvent
+
+STREAM = re.compile(r"[^\s\x00-\x1f\x7f/-][^\x00-\x1f\x7f/-]*-[^\x00-\x1f\x7f]+")
+STREAM_LENGTH = 255
+TYPE_LENGTH = 255
+KEY_LENGTH = 255
+FIELD_LENGTH = 1024
+FINGERPRINT_BYTES = 64
+EVENT_BYTES = 1024 * 1024
+APPEND_BYTES = 16 * EVENT_BYTES
+APPEND_EVENTS = 10_000
+VERSIONS = 2**62
+NOTHING = Metadata()
+
+
+def check(append: Append) -> None:
+    """Raise `InvalidEvent` for what can't be recorded."""
+    check_stream(append.stream)
+    check_expected(append.expected)
+    check_events(append.events)
+    if append.idempotency is not None:
+        check_key(append.idempotency)
+
+
+def check_stream(stream: str) -> None:
+    check_text("a stream name", stream, STREAM_LENGTH)
+    if not STREAM.fullmatch(stream):
+        raise InvalidEvent(f"{stream!r} is no stream name: it is <category>-<id>, without control characters")
+
+
+def check_expected(expected: Expected) -> None:
+    if isinstance(expected, Exactly) and not 0 <= expected.version < VERSIONS:
+        raise InvalidEvent(f"{expected.version} is no version")
+
+
+def check_events(events: Iterable[NewEvent]) -> None:
+    events = list(events)
+    if len(events) > APPEND_EVENTS:
+        raise InvalidEvent(f"{len(events)} events in one append, at most {APPEND_EVENTS} are accepted")
+    if len({event.id for event in events}) != len(events):
+        raise InvalidEvent("two events of one append have the same id")
+    for event in events:
+        check_event(event)
+    size = sum(len(event.data) for event in events)
+    if size > APPEND_BYTES:
+        raise InvalidEvent(f"{size} bytes in one append, at most {APPEND_BYTES} are accepted")
+
+
+def check_event(event: NewEvent) -> None:
+    check_text("an event type", event.type, TYPE_LENGTH)
+    if len(event.data) > EVENT_BYTES:
+        raise InvalidEvent(f"an event of {len(event.data)} bytes, at most {EVENT_BYTES} are accepted")
+    check_time(event.time)
+    check_metadata(event.metadata)
+
+
+def check_time(time: datetime) -> None:
+    if time.tzinfo is None:
+        raise InvalidEvent(f"the time {time.isoformat()} has no time zone")
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        raise InvalidEvent(f"the time {time.isoformat()} is out of range") from None
+
+
+def check_metadata(metadata: Metadata) -> None:
+    if metadata is NOTHING:
+        return
+    for name in Metadata.__slots__:
+        value = getattr(metadata, name)
+        if value is not None:
+            check_text(name, value, FIELD_LENGTH)
+
+
+def check_key(key: IdempotencyKey) -> None:
+    check_text("an idempotency key", key.key, KEY_LENGTH)
+    if not 0 < len(key.fingerprint) <= FINGERPRINT_BYTES:
+        raise InvalidEvent(f"a fingerprint has 1 to {FINGERPRINT_BYTES} bytes")
+
+
+def check_text(what: str, text: str, length: int) -> None:
+    if not 0 < len(text) <= length:
+        raise InvalidEvent(f"{what} of {len(text)} characters, 1 to {length} are accepted")
+    if "\x00" in text:
+        raise InvalidEvent(f"{what} contains NUL")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidEvent(f"{what} is not Unicode text: {text!r}") from None

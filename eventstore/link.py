@@ -1,0 +1,59 @@
+"""Connections to PostgreSQL that commit each statement, and that never hang."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+
+from eventstore.errors import StoreUnavailable
+
+# The server gives up first, and says so; a server that says nothing at all is hung up on.
+STATEMENT_SECONDS = 10
+SILENCE_SECONDS = 15
+OPTIONS = f"-c timezone=UTC -c synchronous_commit=on -c statement_timeout={STATEMENT_SECONDS}s -c jit=off"
+KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+
+
+def parameters(conninfo: str) -> dict[str, Any]:
+    """The parameters of a connection of ours; options in the string come after ours and win."""
+    given = conninfo_to_dict(conninfo)
+    options = f"{OPTIONS} {given.get('options') or ''}".strip()
+    return {"connect_timeout": 5, **KEEPALIVE, **given, "options": options}
+
+
+async def connect(conninfo: str) -> AsyncConnection[Any]:
+    """Raises `StoreUnavailable`."""
+    try:
+        return await AsyncConnection.connect(autocommit=True, **parameters(conninfo))
+    except psycopg.Error as error:
+        raise StoreUnavailable(sentence(error)) from error
+
+
+@contextmanager
+def patience(connection: AsyncConnection[Any], seconds: float = SILENCE_SECONDS) -> Iterator[None]:
+    """Hang up if the statement inside takes longer: it then fails like any lost connection.
+
+    Cancelling it would not do: psycopg then waits for the server to confirm.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, hang_up, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def hang_up(connection: AsyncConnection[Any]) -> None:
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
+
+
+def sentence(error: psycopg.Error) -> str:
+    """The first line of what the database said: the lines after it may show rows."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

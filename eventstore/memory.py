@@ -1,0 +1,98 @@
+"""The event store in memory: the twin for tests and examples. Nothing outlives the process."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from eventstore.errors import IdempotencyConflict, WrongExpectedVersion
+from eventstore.limits import check, check_key, check_stream
+from eventstore.records import (
+    Any,
+    Append,
+    Appended,
+    Exactly,
+    Expected,
+    IdempotencyKey,
+    NewEvent,
+    NoStream,
+    RecordedEvent,
+)
+from eventstore.watch import HeadWatch
+
+
+class MemoryStore:
+    """Behaves as `PostgresStore` does, as the contract suite holds; an append never waits."""
+
+    def __init__(self) -> None:
+        self._log: list[RecordedEvent] = []
+        self._streams: dict[str, list[RecordedEvent]] = {}
+        self._answers: dict[str, tuple[bytes, Appended]] = {}
+        self._watch = HeadWatch()
+
+    async def append(self, append: Append) -> Appended:
+        check(append)
+        if append.idempotency is not None and (before := self._answer(append.idempotency)):
+            return before
+        stream = self._streams.get(append.stream, [])
+        self._expect(append, len(stream))
+        if append.events:
+            stream = self._streams.setdefault(append.stream, stream)
+            self._record(append.stream, stream, append.events)
+        appended = Appended(append.stream, len(stream), stream[-1].position if stream else 0)
+        if append.idempotency is not None:
+            self._answers[append.idempotency.key] = (append.idempotency.fingerprint, appended)
+        return appended
+
+    def _answer(self, key: IdempotencyKey) -> Appended | None:
+        if key.key not in self._answers:
+            return None
+        fingerprint, appended = self._answers[key.key]
+        if fingerprint != key.fingerprint:
+            raise IdempotencyConflict(key.key)
+        return replace(appended, repeated=True)
+
+    def _expect(self, append: Append, version: int) -> None:
+        fits: dict[Expected, bool] = {Any(): True, NoStream(): version == 0, Exactly(version): True}
+        if not fits.get(append.expected, False):
+            raise WrongExpectedVersion(append.stream, append.expected, version)
+
+    def _record(self, name: str, stream: list[RecordedEvent], events: Sequence[NewEvent]) -> None:
+        now = datetime.now(UTC)
+        for event in events:
+            recorded = RecordedEvent(
+                position=len(self._log) + 1,
+                stream=name,
+                version=len(stream) + 1,
+                id=event.id,
+                type=event.type,
+                time=event.time.astimezone(UTC),
+                recorded_at=now,
+                data=event.data,
+                metadata=event.metadata,
+            )
+            self._log.append(recorded)
+            stream.append(recorded)
+        self._watch.rise(len(self._log))
+
+    async def answered(self, key: IdempotencyKey) -> Appended | None:
+        check_key(key)
+        return self._answer(key)
+
+    async def read_stream(
+        self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        check_stream(stream)
+        events = self._streams.get(stream, [])
+        end = len(events) if until is None else max(0, until)
+        return events[max(0, after) : end][: max(0, limit)]
+
+    async def read_log(self, *, after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
+        start = bisect_right(self._log, after, key=lambda event: event.position)
+        return self._log[start : start + max(0, limit)]
+
+    async def head(self) -> int:
+        return len(self._log)
+
+    async def wait_beyond(self, position: int, seconds: float) -> int:
+        return await self._watch.wait_beyond(position, seconds)

@@ -1,0 +1,106 @@
+"""The event store on PostgreSQL."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any as Anything
+
+from eventstore import sql
+from eventstore.batch import Command, decode_metadata
+from eventstore.committer import GroupCommitter, Limits
+from eventstore.errors import IdempotencyConflict
+from eventstore.limits import VERSIONS, check, check_key, check_stream
+from eventstore.readers import Readers
+from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent
+from eventstore.session import ANSWERED, PostgresSession
+from eventstore.watch import HeadWatch, Listener
+
+READ_STREAM = sql.statement("read_stream")
+READ_LOG = sql.statement("read_log")
+HEAD = sql.statement("head")
+PAGE = 10_000
+
+
+class PostgresStore:
+    """An event store in one PostgreSQL database, whose tables `python -m eventstore migrate` made.
+
+    While PostgreSQL can't be reached every call fails fast with `StoreUnavailable`; the store comes back by itself.
+    """
+
+    def __init__(self, conninfo: str, limits: Limits | None = None) -> None:
+        self._watch = HeadWatch()
+        self._readers = Readers(conninfo)
+        self._listener = Listener(conninfo, self._watch, self.head)
+        self._committer = GroupCommitter(lambda: PostgresSession.connect(conninfo), limits, self._watch.rise)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, conninfo: str, limits: Limits | None = None) -> AsyncIterator["PostgresStore"]:
+        """A store for the time of a `with`. It opens even while the database is down: see `problem`."""
+        store = cls(conninfo, limits)
+        await store._committer.open()
+        try:
+            yield store
+        finally:
+            await store._committer.close()
+            await store._listener.close()
+            await store._readers.close()
+
+    def problem(self) -> str | None:
+        """Why nothing can be appended now, or None."""
+        return self._committer.down
+
+    @property
+    def waiting(self) -> int:
+        """How many appends wait for a batch."""
+        return self._committer.waiting
+
+    async def append(self, append: Append) -> Appended:
+        check(append)
+        return await self._committer.append(Command.of(append))
+
+    async def answered(self, key: IdempotencyKey) -> Appended | None:
+        check_key(key)
+        for fingerprint, stream, version, position in await self._readers.fetch(ANSWERED, {"key": key.key}):
+            if fingerprint != key.fingerprint:
+                raise IdempotencyConflict(key.key)
+            return Appended(stream, version, position, repeated=True)
+        return None
+
+    async def read_stream(
+        self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        check_stream(stream)
+        until = VERSIONS if until is None else until
+        rows = await self._readers.fetch(
+            READ_STREAM, {"stream": stream, "after": bounded(after), "until": bounded(until), "limit": page(limit)}
+        )
+        return [recorded(row) for row in rows]
+
+    async def read_log(self, *, after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
+        rows = await self._readers.fetch(READ_LOG, {"after": bounded(after), "limit": page(limit)})
+        return [recorded(row) for row in rows]
+
+    async def head(self) -> int:
+        rows = await self._readers.fetch(HEAD)
+        position: int = rows[0][0]
+        self._watch.rise(position)
+        return position
+
+    async def wait_beyond(self, position: int, seconds: float) -> int:
+        self._listener.start()
+        return await self._watch.wait_beyond(position, seconds)
+
+
+def recorded(row: tuple[Anything, ...]) -> RecordedEvent:
+    position, stream, version, id, type, time, recorded_at, data, metadata = row
+    known = decode_metadata(metadata)
+    return RecordedEvent(position, stream, version, id, type, time, recorded_at, data, known)
+
+
+def bounded(number: int) -> int:
+    return max(-1, min(number, VERSIONS))
+
+
+def page(limit: int) -> int:
+    """At most a page at a time, whatever is asked for."""
+    return max(0, min(limit, PAGE))

@@ -1,0 +1,147 @@
+"""One connection that appends. What it can't know it says so: the committer finds out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any as Anything
+from typing import Protocol, Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.errors import DataError, DeadlockDetected, IntegrityError, SerializationFailure
+
+from eventstore import sql
+from eventstore.batch import Answer, Command, answers, arguments, register
+from eventstore.errors import EventStoreError, IdempotencyConflict, InvalidEvent, StoreUnavailable
+from eventstore.link import connect, patience, sentence
+from eventstore.records import Appended, IdempotencyKey
+
+APPEND_BATCH = sql.statement("append_batch")
+ANSWERED = sql.statement("answered")
+RECORDED = sql.statement("recorded")
+TRACKED = sql.statement("tracked")
+FENCE = sql.statement("fence")
+WHOAMI = sql.statement("whoami")
+FENCE_MILLISECONDS = 5000
+
+
+class ConnectionLost(Exception):
+    """The connection broke; whether the batch was committed is not known."""
+
+
+class RolledBack(Exception):
+    """The server refused the batch: nothing of it was written. `error` is what a single command is told."""
+
+    def __init__(self, error: EventStoreError, *, transient: bool = False) -> None:
+        super().__init__(str(error))
+        self.error, self.transient = error, transient
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The server's process behind a connection; process numbers come round again, so with its start."""
+
+    pid: int
+    started: datetime
+
+
+class Session(Protocol):
+    """A connection to the log, used by one committer."""
+
+    backend: Backend
+
+    async def append(self, batch: Sequence[Command]) -> Sequence[Answer]:
+        """The answer to each command, committed and fsynced. Raises `RolledBack` or `ConnectionLost`."""
+
+    async def outcome(self, command: Command) -> Answer | None:
+        """What became of a command that a lost session sent; None: it was not recorded. Raises `ConnectionLost`."""
+
+    async def fence(self, lost: Backend) -> bool:
+        """Make sure that a lost session's backend can no longer commit anything. Raises `ConnectionLost`."""
+
+    async def close(self) -> None: ...
+
+
+class PostgresSession:
+    """A session over one connection."""
+
+    def __init__(self, connection: AsyncConnection[Anything], backend: Backend) -> None:
+        self.backend, self._connection = backend, connection
+        self._cursor = connection.cursor(binary=True)
+
+    @classmethod
+    async def connect(cls, conninfo: str) -> Self:
+        """Raises `StoreUnavailable`."""
+        connection = await connect(conninfo)
+        try:
+            register(connection)
+            [[pid, started]] = await (await connection.execute(WHOAMI)).fetchall()
+            return cls(connection, Backend(pid, started))
+        except psycopg.Error as error:
+            await connection.close()
+            raise StoreUnavailable(sentence(error)) from error
+
+    async def append(self, batch: Sequence[Command]) -> Sequence[Answer]:
+        bound = encoded(batch)
+        with patience(self._connection):
+            try:
+                await self._cursor.execute(APPEND_BATCH, bound, prepare=True)
+                return answers(batch, await self._cursor.fetchall())
+            except psycopg.Error as error:
+                raise meaning(error, self._connection) from error
+
+    async def outcome(self, command: Command) -> Answer | None:
+        if command.idempotency is not None:
+            return await self._outcome_by_key(command.idempotency)
+        events = [(part.stream, part.events[-1].id) for part in command.parts if part.events]
+        if events:
+            first, last = command.parts[0].stream, await self._one(RECORDED, stream=events[-1][0], id=events[-1][1])
+            row = await self._one(RECORDED, stream=events[0][0], id=events[0][1])
+            return None if last is None or row is None else Appended(first, row[0], last[1])
+        if command.tracked is not None:
+            row = await self._one(TRACKED, application=command.tracked.application)
+            return Appended("", 0, 0) if row is not None and row[0] == command.tracked.position else None
+        return None
+
+    async def _outcome_by_key(self, key: IdempotencyKey) -> Answer | None:
+        row = await self._one(ANSWERED, key=key.key)
+        if row is None:
+            return None
+        fingerprint, *stands = row
+        return Appended(*stands) if fingerprint == key.fingerprint else IdempotencyConflict(key.key)
+
+    async def fence(self, lost: Backend) -> bool:
+        row = await self._one(FENCE, pid=lost.pid, started=lost.started, milliseconds=FENCE_MILLISECONDS)
+        return row is None or bool(row[0])
+
+    async def _one(self, query: Anything, **parameters: object) -> tuple[Anything, ...] | None:
+        with patience(self._connection):
+            try:
+                await self._cursor.execute(query, parameters)
+                row: tuple[Anything, ...] | None = await self._cursor.fetchone()
+                return row
+            except psycopg.Error as error:
+                raise ConnectionLost(sentence(error)) from error
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
+def encoded(batch: Sequence[Command]) -> Sequence[object]:
+    """What PostgreSQL could not even be sent is refused before anything was sent."""
+    try:
+        return arguments(batch)
+    except Exception as error:
+        raise RolledBack(InvalidEvent(f"can't be encoded: {error}")) from error
+
+
+def meaning(error: psycopg.Error, connection: AsyncConnection[Anything]) -> ConnectionLost | RolledBack:
+    """What an error says of the batch. A backend that ends may have committed before: that is a lost connection."""
+    if connection.closed or error.diag.severity_nonlocalized in {"FATAL", "PANIC"}:
+        return ConnectionLost(sentence(error))
+    match error:
+        case SerializationFailure() | DeadlockDetected():
+            return RolledBack(StoreUnavailable(sentence(error)), transient=True)
+        case DataError() | IntegrityError():
+            return RolledBack(InvalidEvent(sentence(error)))
+    return RolledBack(StoreUnavailable(sentence(error)))

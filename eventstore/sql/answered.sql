@@ -1,0 +1,1 @@
+SELECT fingerprint, stream, version, position FROM idempotency WHERE key = %(key)s

@@ -1,0 +1,2 @@
+SELECT outcome, part, version, position
+  FROM append_batch(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
