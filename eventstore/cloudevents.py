@@ -1,0 +1,235 @@
+"""Recorded events as records of a topic: structured CloudEvents 1.0, and back.
+
+People read these records in lists that cut them short, so what they look for stands first. `data` stands last, byte
+for byte as it was recorded. Readers accept binary mode too.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+from uuid import UUID
+
+import orjson
+
+from eventstore.errors import InvalidEvent, RecordError
+from eventstore.jsonparts import members
+from eventstore.limits import TYPE_LENGTH, VERSIONS, check_metadata, check_stream, check_text
+from eventstore.records import Metadata, RecordedEvent
+
+SPEC_VERSION = "1.0"
+STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
+STRUCTURED_MEDIA = "application/cloudevents+json"
+JSON_MEDIA = "application/json"
+BYTES_MEDIA = "application/octet-stream"
+SEQUENCE_DIGITS = 20
+SEQUENCE = re.compile(r"[0-9]{1,20}", re.ASCII)
+PREFIX = "ce_"
+ATTRIBUTES = {
+    "actor": "actor",
+    "request_id": "requestid",
+    "correlation_id": "correlationid",
+    "causation_id": "causationid",
+    "traceparent": "traceparent",
+}
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+Headers = Iterable[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record of a topic."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    timestamp_ms: int
+
+
+def encode(event: RecordedEvent, source: str) -> Record:
+    """The record of an event; `source` says which store it comes from, as a URI reference."""
+    key = event.stream.encode()
+    headers = [("content-type", STRUCTURED), ("ce_id", str(event.id).encode()), ("ce_type", event.type.encode())]
+    if event.metadata.traceparent is not None:
+        headers.append(("traceparent", event.metadata.traceparent.encode()))
+    return Record(key, encode_value(event, source), headers, max(0, milliseconds(event.time)))
+
+
+def encode_value(event: RecordedEvent, source: str) -> bytes:
+    is_json = holds_json(event.data)
+    envelope = {
+        "type": event.type,
+        "subject": event.stream,
+        "sequence": f"{event.position:0{SEQUENCE_DIGITS}}",
+        "time": event.time.astimezone(UTC),
+        "specversion": SPEC_VERSION,
+        "id": event.id,
+        "source": source,
+        "datacontenttype": JSON_MEDIA if is_json else BYTES_MEDIA,
+        "recordedtime": event.recorded_at.astimezone(UTC),
+        "streamversion": event.version,
+        "partitionkey": event.stream,
+    }
+    for field, attribute in ATTRIBUTES.items():
+        value = getattr(event.metadata, field)
+        if value is not None:
+            envelope[attribute] = value
+    if is_json:
+        envelope["data"] = orjson.Fragment(event.data)
+    else:
+        envelope["data_base64"] = base64.b64encode(event.data).decode()
+    return orjson.dumps(envelope, option=orjson.OPT_UTC_Z)
+
+
+def holds_json(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def milliseconds(time: datetime) -> int:
+    return (time - EPOCH) // MILLISECOND
+
+
+def decode(key: bytes | None, value: bytes | None, headers: Headers) -> RecordedEvent:
+    """The event of a record. Raises `RecordError` with the reason for whatever is not one of our events."""
+    if value is None:
+        refuse("it has no value (a tombstone)")
+    ours = known_headers(headers)
+    media = ours.get("content-type", "").partition(";")[0].strip().lower()
+    structured = media == STRUCTURED_MEDIA or (not media and f"{PREFIX}id" not in ours)
+    attributes, data = structured_event(value) if structured else binary_event(value, ours)
+    event = recorded(attributes, data)
+    if key != event.stream.encode():
+        refuse(f"its key {key!r} is not its subject {event.stream!r}")
+    return event
+
+
+def known_headers(headers: Headers) -> dict[str, str]:
+    """The headers that are ours. Others may hold anything; ours must be text, and stand once."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower != "content-type" and not lower.startswith(PREFIX):
+            continue
+        if lower in found:
+            refuse(f"the header {lower!r} stands twice")
+        try:
+            found[lower] = (value or b"").decode()
+        except UnicodeDecodeError:
+            refuse(f"the header {lower!r} is not UTF-8")
+    return found
+
+
+def structured_event(value: bytes) -> tuple[Mapping[str, Any], bytes]:
+    try:
+        attributes, raw = members(value, "data")
+    except ValueError as error:
+        refuse(f"it is not JSON: {error}")
+    if raw is None:
+        return attributes, bytes_of(attributes.get("data_base64"))
+    return attributes, raw
+
+
+def bytes_of(encoded: object) -> bytes:
+    if not isinstance(encoded, str):
+        refuse("it has neither data nor data_base64")
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        refuse("its data_base64 is not base64")
+
+
+def binary_event(value: bytes, headers: Mapping[str, str]) -> tuple[Mapping[str, Any], bytes]:
+    attributes: dict[str, Any] = {
+        name.removeprefix(PREFIX): text for name, text in headers.items() if name.startswith(PREFIX)
+    }
+    if not attributes:
+        refuse("it is no CloudEvent: neither structured nor with ce_ headers")
+    version = attributes.get("streamversion")
+    if version is not None and SEQUENCE.fullmatch(version):
+        attributes["streamversion"] = int(version)
+    return attributes, value
+
+
+def recorded(attributes: Mapping[str, Any], data: bytes) -> RecordedEvent:
+    if text(attributes, "specversion") != SPEC_VERSION:
+        refuse(f"its specversion is {attributes['specversion']!r}, not {SPEC_VERSION!r}")
+    text(attributes, "source")
+    event = RecordedEvent(
+        position=sequence(attributes),
+        stream=text(attributes, "subject"),
+        version=version(attributes),
+        id=identity(attributes),
+        type=text(attributes, "type"),
+        time=moment(attributes, "time"),
+        recorded_at=moment(attributes, "recordedtime"),
+        data=data,
+        metadata=Metadata(**{field: optional(attributes, name) for field, name in ATTRIBUTES.items()}),
+    )
+    try:
+        check_stream(event.stream)
+        check_text("type", event.type, TYPE_LENGTH)
+        check_metadata(event.metadata)
+    except InvalidEvent as error:
+        refuse(str(error))
+    return event
+
+
+def text(attributes: Mapping[str, Any], name: str) -> str:
+    value = optional(attributes, name)
+    if not value:
+        refuse(f"it has no {name}")
+    return value
+
+
+def optional(attributes: Mapping[str, Any], name: str) -> str | None:
+    value = attributes.get(name)
+    if value is not None and not isinstance(value, str):
+        refuse(f"its {name} is not a string")
+    return value
+
+
+def sequence(attributes: Mapping[str, Any]) -> int:
+    written = text(attributes, "sequence")
+    if not SEQUENCE.fullmatch(written) or not 0 < int(written) < VERSIONS:
+        refuse(f"its sequence {written[:40]!r} is no position")
+    return int(written)
+
+
+def version(attributes: Mapping[str, Any]) -> int:
+    value = attributes.get("streamversion")
+    if type(value) is not int or not 0 <= value < VERSIONS:
+        refuse("its streamversion is no version")
+    return value
+
+
+def identity(attributes: Mapping[str, Any]) -> UUID:
+    written = text(attributes, "id")
+    try:
+        return UUID(written)
+    except ValueError:
+        refuse(f"its id {written[:40]!r} is no UUID")
+
+
+def moment(attributes: Mapping[str, Any], name: str) -> datetime:
+    written = text(attributes, name)
+    try:
+        time = datetime.fromisoformat(written)
+        if time.tzinfo is None:
+            raise ValueError
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        refuse(f"its {name} {written[:40]!r} is no time with a zone")
+
+
+def refuse(reason: str) -> NoReturn:
+    raise RecordError(reason)
