@@ -1,0 +1,51 @@
+# Everything a new machine needs: Python >= 3.11 and Maven. `make demo` and `make test` do the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint unit up down install clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   start everything, load real sales, show a projected view"
+	@echo "make test   lint, types, architecture and all tests"
+	@echo "make up     start everything; make down stops it"
+	@echo "make clean  remove the virtual environment and all state"
+
+# A stamp is written last, so that a broken installation is repeated.
+$(VENV)/runtime.stamp: infra/locks/runtime.txt infra/locks/java.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/runtime.txt
+	@java -version >/dev/null 2>&1 || $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/java.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/build.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: infra/locks/dev.txt $(VENV)/runtime.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/dev.txt
+	@touch $@
+
+install: $(VENV)/runtime.stamp
+
+demo: install
+	$(BIN)/headrace demo
+
+up down: install
+	$(BIN)/headrace $@
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pip check
+
+unit: $(VENV)/dev.stamp
+	$(BIN)/pytest -q tests/unit
+
+test: lint
+	$(BIN)/pytest -q
+
+clean:
+	@if [ -x $(BIN)/headrace ]; then $(BIN)/headrace down; fi
+	rm -rf $(VENV) .headrace build *.egg-info
