@@ -38,6 +38,7 @@ ATTRIBUTES = {
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+EARLIEST_MS = 1  # Kafka knows no time before 1970, and its clients take 0 for now
 
 Headers = Iterable[tuple[str, bytes | None]]
 
@@ -58,7 +59,7 @@ def encode(event: RecordedEvent, source: str) -> Record:
     headers = [("content-type", STRUCTURED), ("ce_id", str(event.id).encode()), ("ce_type", event.type.encode())]
     if event.metadata.traceparent is not None:
         headers.append(("traceparent", event.metadata.traceparent.encode()))
-    return Record(key, encode_value(event, source), headers, max(0, milliseconds(event.time)))
+    return Record(key, encode_value(event, source), headers, max(EARLIEST_MS, milliseconds(event.time)))
 
 
 def encode_value(event: RecordedEvent, source: str) -> bytes:

@@ -8,6 +8,8 @@ EventStoreError
 ├── StoreBusy                 the queue is full; nothing was written
 ├── StoreUnavailable          the database can't be reached; nothing was written
 ├── OutcomeUnknown            the connection broke at the commit and the outcome could not be found out
+├── LogBroken                 a position is missing from the log
+├── TopicUnavailable          records could not be published, or what the topic holds could not be found out
 ├── SchemaMismatch            the database's schema is not the one that this code knows
 └── RecordError               a record on a topic is not one of our events
 """
@@ -61,6 +63,14 @@ class StoreUnavailable(EventStoreError):
 
 class OutcomeUnknown(EventStoreError):
     """The connection broke at the commit; repeat with the same idempotency key to learn the outcome."""
+
+
+class LogBroken(EventStoreError):
+    """A position is missing from the log."""
+
+
+class TopicUnavailable(EventStoreError):
+    """Records could not be published, or what the topic holds could not be found out."""
 
 
 class SchemaMismatch(EventStoreError):

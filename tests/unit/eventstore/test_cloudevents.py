@@ -132,8 +132,8 @@ def test_a_payload_that_is_not_json_travels_as_base64():
     ("time", "expected"),
     [
         (datetime(2010, 12, 1, 8, 26, 0, 1000, tzinfo=UTC), 1291191960001),
-        (datetime(1969, 12, 31, tzinfo=UTC), 0),
-        (datetime(1, 1, 1, tzinfo=UTC), 0),
+        (datetime(1969, 12, 31, tzinfo=UTC), 1),
+        (datetime(1, 1, 1, tzinfo=UTC), 1),
     ],
 )
 def test_the_record_has_the_time_of_the_event(time, expected):

@@ -1,0 +1,124 @@
+"""Carries committed events from the store to the topic: in order, without loss and without doubling."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from eventstore.cloudevents import encode
+from eventstore.errors import EventStoreError, LogBroken, StoreUnavailable
+from eventstore.lead import Lead
+from eventstore.records import RecordedEvent
+from eventstore.store import EventStore
+from eventstore.topic import Placed, Topic
+from infra.kafka import partition_of
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+ENCODED_AT_ONCE = 100
+WAIT_SECONDS = 1.0
+STALL_SECONDS = 5.0
+PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Relay:
+    """The topic is the only checkpoint: whoever begins asks each partition how far it is, and goes on from there."""
+
+    def __init__(self, store: EventStore, topic: Topic, lead: Lead, source: str) -> None:
+        self._store, self._topic, self._lead, self._source = store, topic, lead, source
+        self._failures = 0
+        self.leading = False
+        self.position = 0
+        self.head = 0
+        self._problem: str | None = "the relay has not begun"
+        self._publishing_since: float | None = None
+
+    @property
+    def lag(self) -> int:
+        """How many events are known to wait. Only the leader knows."""
+        return max(0, self.head - self.position)
+
+    def problem(self) -> str | None:
+        """Why events don't flow, or None."""
+        if self._publishing_since is not None and monotonic() - self._publishing_since > STALL_SECONDS:
+            return f"the topic has acknowledged nothing for {monotonic() - self._publishing_since:.0f} s"
+        return self._problem
+
+    async def run(self) -> None:
+        """Relay until cancelled. Whatever fails, it begins anew from what the topic has."""
+        while True:
+            try:
+                async with self._lead.held() as leading:
+                    await self._until(leading.lost())
+            except EventStoreError as error:
+                self._problem = str(error)
+                log.warning("the relay begins anew: %s", error)
+            except Exception as error:
+                self._problem = f"{type(error).__name__}: {error}"
+                log.exception("the relay begins anew after an unforeseen error")
+            finally:
+                self.leading = False
+            await asyncio.sleep(PAUSES[min(self._failures, len(PAUSES) - 1)])
+            self._failures += 1
+
+    async def _until(self, lost: Coroutine[Any, Any, str]) -> None:
+        """Relay until the lead is lost."""
+        relaying, losing = asyncio.create_task(self._relay()), asyncio.create_task(lost)
+        try:
+            await asyncio.wait({relaying, losing}, return_when=asyncio.FIRST_COMPLETED)
+            if losing.done():
+                raise StoreUnavailable(f"the lead is lost: {losing.result()}")
+            relaying.result()
+        finally:
+            for task in (relaying, losing):
+                task.cancel()
+                with suppress(asyncio.CancelledError, EventStoreError):
+                    await task
+
+    async def _relay(self) -> None:
+        tails = await self._topic.tails(self._genuine)
+        self.position = min(tails)
+        self.leading, self._problem = True, None
+        while True:
+            events = await self._store.read_log(after=self.position, limit=PAGE)
+            if events:
+                await self._publish(events, tails)
+            else:
+                self.head = await self._store.wait_beyond(self.position, WAIT_SECONDS)
+
+    async def _publish(self, events: Sequence[RecordedEvent], tails: Sequence[int]) -> None:
+        contiguous(self.position, events)
+        self.head = max(self.head, events[-1].position)
+        self._publishing_since = monotonic()
+        try:
+            await self._topic.publish(await self._placed(events, tails))
+        finally:
+            self._publishing_since = None
+        self.position = events[-1].position
+        self._failures = 0
+
+    async def _placed(self, events: Sequence[RecordedEvent], tails: Sequence[int]) -> list[Placed]:
+        """The records of those events that their partition does not have."""
+        placed: list[Placed] = []
+        for number, event in enumerate(events, 1):
+            partition = partition_of(event.stream.encode(), self._topic.partitions)
+            if event.position > tails[partition]:
+                placed.append((partition, encode(event, self._source)))
+            if number % ENCODED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return placed
+
+    async def _genuine(self, event: RecordedEvent) -> bool:
+        """Whether the store has this event: a foreign record must not make us skip anything."""
+        stored = await self._store.read_log(after=event.position - 1, limit=1)
+        return bool(stored) and (stored[0].position, stored[0].id) == (event.position, event.id)
+
+
+def contiguous(after: int, events: Sequence[RecordedEvent]) -> None:
+    """Positions count without a gap, so what was read can prove that nothing was missed. Raises `LogBroken`."""
+    for expected, event in enumerate(events, after + 1):
+        if event.position != expected:
+            raise LogBroken(f"the log has position {event.position} where {expected} must stand")
