@@ -24,6 +24,7 @@ ORDERED: dict[str, Any] = {
     "enable.idempotence": True,
     "enable.gapless.guarantee": True,
     "acks": "all",
+    "log_level": 3,
     "message.timeout.ms": 0,
     "linger.ms": 1,
     "compression.type": "none",  # aiokafka, and so faust, reads compressed records only with further libraries
@@ -33,6 +34,7 @@ ORDERED: dict[str, Any] = {
     "retry.backoff.ms": 50,
     "retry.backoff.max.ms": 500,
 }
+LOOKING: dict[str, Any] = {"enable_auto_commit": False, "request_timeout_ms": 10_000, "fetch_max_wait_ms": 20}
 WINDOW = 64
 LARGEST_WINDOW = 4096
 ANSWER_SECONDS = 15.0
@@ -66,7 +68,7 @@ class KafkaTopic:
 
     async def tails(self, genuine: Genuine) -> Sequence[int]:
         await self._drop_sender()
-        consumer = AIOKafkaConsumer(**aiokafka(self._settings, enable_auto_commit=False, request_timeout_ms=10_000))
+        consumer = AIOKafkaConsumer(**aiokafka(self._settings, **LOOKING))
         try:
             await consumer.start()
             return await self._tails(consumer, genuine)
