@@ -1,0 +1,5 @@
+"""The native provider: real servers without Docker, in one project-local folder."""
+
+from infra.native.provider import Native, here
+
+__all__ = ["Native", "here"]

