@@ -13,9 +13,13 @@ def plan() -> Plan:
     return sum((write_side(domain) for domain in discover().values()), Plan())
 
 
+def events_database(domain: Domain) -> str:
+    return f"{domain.name.replace('-', '_')}_events"
+
+
 def write_side(domain: Domain) -> Plan:
     writer, migrator = f"{domain.name}-write", f"{domain.name}-migrate"
-    database = f"{domain.name.replace('-', '_')}_events"
+    database = events_database(domain)
     return Plan(
         topics=(
             Topic(

@@ -1,0 +1,148 @@
+"""Handles a command: loads the stream, folds, decides, appends."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from domains.codec import decode, encode
+from domains.errors import InvalidCommand, Refused, UnknownCommand
+from domains.kernel import Command, Domain
+from eventstore.errors import WrongExpectedVersion
+from eventstore.records import Any as AnyVersion
+from eventstore.records import Append, Appended, Exactly, Expected, IdempotencyKey, Metadata, NoStream
+from eventstore.store import EventStore
+
+PAGE = 1000
+ATTEMPTS = 5
+ANY_VERSION = AnyVersion()
+NOBODY = Metadata()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One command as it came in: `body` is JSON, `expected` what the caller demands of the version."""
+
+    id: str
+    command: str
+    body: bytes
+    expected: Expected = ANY_VERSION
+    idempotency_key: str | None = None
+    metadata: Metadata = NOBODY
+
+
+class Handler:
+    """The write side of one domain, without its doors."""
+
+    def __init__(self, domain: Domain, store: EventStore) -> None:
+        self._domain, self._store = domain, store
+
+    async def handle(self, request: Request) -> Appended:
+        """The stream's new place. Raises `UnknownCommand`, `InvalidCommand`, `Refused` and the store's errors.
+
+        A command that changes nothing is answered with where the stream stands. When nobody demanded a version
+        and another writer was faster, it is decided again upon the new state.
+        """
+        command = parse(self._domain, request)
+        key = idempotency(request)
+        if key is not None and (answered := await self._store.answered(key)) is not None:
+            return answered
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._attempt(request, command, key)
+            except WrongExpectedVersion:
+                if request.expected != ANY_VERSION or attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _attempt(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended:
+        stream = self._domain.stream(request.id)
+        folded = await fold(self._domain, self._store, stream)
+        demand(stream, request.expected, folded.version)
+        events = self._domain.decider.decide(folded.state, command)
+        if not events:
+            return Appended(stream, folded.version, folded.position, repeated=True)
+        recorded = [encode(self._domain, event, request.metadata) for event in events]
+        expected: Expected = Exactly(folded.version) if folded.version else NoStream()
+        return await self._store.append(Append(stream, recorded, expected, key))
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A state, the version it was folded to, and the position of its last event."""
+
+    state: Any
+    version: int = 0
+    position: int = 0
+
+
+async def fold(
+    domain: Domain, store: EventStore, stream: str, until: Callable[[Any], bool] = lambda _: False
+) -> Folded:
+    """Folds a stream from its beginning; stops before the first recorded event for which `until` holds."""
+    folded = Folded(domain.decider.initial)
+    while page := await store.read_stream(stream, after=folded.version, limit=PAGE):
+        for recorded in page:
+            if until(recorded):
+                return folded
+            state = domain.decider.evolve(folded.state, decode(domain, recorded))
+            folded = Folded(state, recorded.version, recorded.position)
+        if len(page) < PAGE:
+            break
+    return folded
+
+
+def demand(stream: str, expected: Expected, actual: int) -> None:
+    """What the caller demands is checked before the business is asked. Raises `WrongExpectedVersion`."""
+    match expected:
+        case Exactly(version) if version != actual:
+            raise WrongExpectedVersion(stream, expected, actual)
+        case NoStream() if actual:
+            raise WrongExpectedVersion(stream, expected, actual)
+
+
+def parse(domain: Domain, request: Request) -> Command:
+    """The command of a request. The path names the aggregate, so the body must not."""
+    model = domain.commands.get(request.command)
+    if model is None:
+        raise UnknownCommand(domain.name, request.command)
+    fields = parse_object(request.body)
+    if domain.identity in fields:
+        raise InvalidCommand([fault(domain.identity, "extra_forbidden", "is given by the path")])
+    try:
+        return model.model_validate({**fields, domain.identity: request.id})
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise InvalidCommand([fault(place(each["loc"]), each["type"], each["msg"]) for each in faults[:20]]) from None
+
+
+def parse_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidCommand([fault("", "json_invalid", f"the body is not JSON: {error}"[:200])]) from None
+    if not isinstance(value, dict):
+        raise InvalidCommand([fault("", "not_an_object", "the body is not a JSON object")])
+    return value
+
+
+def fault(field: str, code: str, detail: str) -> dict[str, str]:
+    return {"field": field, "code": code, "detail": detail}
+
+
+def place(path: tuple[int | str, ...]) -> str:
+    """Where in the body, bounded: a hostile body can have a very long field name."""
+    return ".".join(str(part)[:64] for part in path)
+
+
+def idempotency(request: Request) -> IdempotencyKey | None:
+    if request.idempotency_key is None:
+        return None
+    asked = "\n".join((request.id, request.command)).encode() + b"\n" + request.body
+    return IdempotencyKey(request.idempotency_key, hashlib.sha256(asked).digest())
+
+
+__all__ = ["Folded", "Handler", "Refused", "Request", "fold"]

@@ -1,0 +1,172 @@
+"""headrace up | down | status | topics"""
+
+from typing import Annotated
+
+import typer
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from rich.table import Table
+
+from infra.console import Exit, clear_errors, err, fail, out, show_json
+from infra.errors import NotRunning
+from infra.kafka import MECHANISM, PROTOCOL, librdkafka
+from infra.native import Native, here
+from infra.plan import KAFKA_UI
+
+app = typer.Typer()
+AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
+COLOURS = {"running": "green", "starting": "yellow", "crashed": "red", "stopped": "dim"}
+
+
+@app.command()
+def up(as_json: AsJson = False) -> None:
+    """Start what does not run, and wait until it is ready."""
+    with clear_errors():
+        system = here()
+        with err.status("starting") if err.is_terminal else err.capture():
+            system.up()
+    show(system, as_json)
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started; the data stays."""
+    with clear_errors():
+        here().down()
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Every component: its state, process, ports, and what it waits for."""
+    with clear_errors():
+        show(here(), as_json)
+
+
+def show(system: Native, as_json: bool) -> None:
+    if as_json:
+        show_json(system.status_json())
+        return
+    table = Table("component", "state", "pid", "port", "health port", "waits for")
+    for part in system.status():
+        numbers = [str(number or "") for number in (part.pid, part.port, part.health_port)]
+        state = f"[{COLOURS[part.state]}]{part.state}[/]"
+        table.add_row(part.name, state, *numbers, part.waits_for or "\n".join(part.log_tail))
+    out.print(table)
+
+
+topics = typer.Typer(
+    invoke_without_command=True, help="What stands on Kafka, as a person's read-only principal sees it."
+)
+app.add_typer(topics, name="topics")
+
+
+@topics.callback()
+def list_topics(
+    context: typer.Context,
+    settings: Annotated[bool, typer.Option("--settings", help="What another Kafka tool needs to connect.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The topics with their partitions and number of records."""
+    if context.invoked_subcommand is not None:
+        return None
+    with clear_errors():
+        system = here()
+        if settings:
+            return show_settings(system, as_json)
+        found = counted(system)
+    if as_json:
+        return show_json(found)
+    table = Table("topic", "partitions", "records")
+    for topic in found:
+        table.add_row(*(str(value) for value in topic.values()))
+    return out.print(table)
+
+
+def show_settings(system: Native, as_json: bool) -> None:
+    person = system.settings(KAFKA_UI)
+    told = {
+        "bootstrap": person.kafka_bootstrap,
+        "security_protocol": PROTOCOL,
+        "sasl_mechanism": MECHANISM,
+        "username": person.principal,
+        "password_file": str(person.password_file),
+        "ca_file": str(person.ca_file),
+    }
+    if as_json:
+        return show_json(told)
+    return out.print("\n".join(f"{name} = {value}" for name, value in told.items()))
+
+
+def reader(system: Native) -> Consumer:
+    """A consumer that joins no group: it assigns partitions to itself and commits nothing."""
+    more = {"group.id": "headrace-topics", "enable.auto.commit": False, "auto.offset.reset": "earliest", "log_level": 0}
+    return Consumer(librdkafka(system.settings(KAFKA_UI), **more))
+
+
+def counted(system: Native) -> list[dict[str, object]]:
+    consumer = reader(system)
+    try:
+        known = consumer.list_topics(timeout=5).topics
+        return [
+            {"topic": name, "partitions": len(topic.partitions), "records": records(consumer, name, topic.partitions)}
+            for name, topic in sorted(known.items())
+            if not name.startswith("__")
+        ]
+    except KafkaException:
+        raise NotRunning("Kafka does not answer", "headrace up") from None
+    finally:
+        consumer.close()
+
+
+def records(consumer: Consumer, topic: str, partitions: object) -> int:
+    """How many offsets lie between the ends; for a compacted topic, at most so many records."""
+    total = 0
+    for partition in range(len(partitions)):  # type: ignore[arg-type]  # librdkafka's stubs name no type
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)
+        total += high - low
+    return total
+
+
+@topics.command()
+def tail(
+    topic: str,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the oldest record.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="End after so many records.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Show a topic's records as they stand, then end."""
+    with clear_errors():
+        consumer = reader(here())
+        try:
+            shown(consumer, topic, from_beginning, limit, as_json)
+        except KafkaException:
+            raise NotRunning("Kafka does not answer", "headrace up") from None
+        finally:
+            consumer.close()
+
+
+def shown(consumer: Consumer, topic: str, from_beginning: bool, limit: int, as_json: bool) -> None:
+    known = consumer.list_topics(timeout=5).topics
+    if topic not in known:
+        raise fail(f"there is no topic {topic}", Exit.NOT_FOUND, "headrace topics")
+    places = []
+    ends: dict[int, int] = {}
+    for partition in known[topic].partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)
+        if high > low:
+            ends[partition] = high
+            places.append(TopicPartition(topic, partition, low if from_beginning else max(low, high - limit)))
+    consumer.assign(places)
+    while ends and limit > 0 and (message := consumer.poll(5)) is not None:
+        if message.error():
+            continue
+        limit -= 1
+        key, value = (
+            part.decode(errors="backslashreplace") if part else None for part in (message.key(), message.value())
+        )
+        if as_json:
+            show_json({"partition": message.partition(), "offset": message.offset(), "key": key, "value": value})
+        else:
+            out.print(f"[cyan]{key}[/] ", end="")
+            out.print(value, markup=False)
+        if message.offset() + 1 >= ends[message.partition()]:
+            ends.pop(message.partition())

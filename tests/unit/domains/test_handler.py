@@ -1,0 +1,141 @@
+"""The write side without its doors, on the store in memory."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from domains.errors import InvalidCommand, Refused, UnknownCommand
+from domains.handler import Handler, Request, fold
+from domains.orders import domain
+from eventstore.errors import IdempotencyConflict, WrongExpectedVersion
+from eventstore.memory import MemoryStore
+from eventstore.records import Exactly, Metadata, NoStream
+
+LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
+PLACE = {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE]}
+CANCEL = {"cancelled_at": "2010-12-02T08:26:00Z"}
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def handler(store):
+    return Handler(domain, store)
+
+
+def place(id="536365", body=PLACE, **more):
+    return Request(id, "place", json.dumps(body).encode(), **more)
+
+
+def cancel(**more):
+    return Request("536365", "cancel", json.dumps(CANCEL).encode(), **more)
+
+
+async def test_a_command_becomes_an_event_of_its_stream(handler, store):
+    appended = await handler.handle(place(metadata=Metadata(actor="ann", request_id="r1")))
+    (event,) = await store.read_stream("orders-536365")
+    assert (appended.stream, appended.version, appended.position) == ("orders-536365", 1, 1)
+    assert event.type == "orders.OrderPlaced.v1"
+    assert event.time.isoformat() == "2010-12-01T08:26:00+00:00"
+    assert (event.metadata.actor, event.metadata.request_id) == ("ann", "r1")
+
+
+async def test_the_state_is_the_fold_of_the_stream(handler, store):
+    await handler.handle(place())
+    await handler.handle(cancel())
+    folded = await fold(domain, store, "orders-536365")
+    assert (folded.version, folded.state.status, str(folded.state.credited)) == (2, "cancelled", "15.30")
+
+
+async def test_the_same_command_again_changes_nothing(handler, store):
+    first = await handler.handle(place())
+    again = await handler.handle(place())
+    assert (again.version, again.position, again.repeated) == (first.version, first.position, True)
+    assert await store.head() == 1
+
+
+async def test_the_same_key_gets_the_same_answer_even_after_the_stream_moved_on(handler, store):
+    key = uuid4().hex
+    first = await handler.handle(place(idempotency_key=key))
+    await handler.handle(cancel())
+    again = await handler.handle(place(idempotency_key=key))
+    assert (again.version, again.position, again.repeated) == (first.version, first.position, True)
+    assert await store.head() == 2
+
+
+async def test_a_key_that_was_used_for_something_else_is_refused(handler):
+    await handler.handle(place(idempotency_key="k"))
+    with pytest.raises(IdempotencyConflict):
+        await handler.handle(place(id="536366", idempotency_key="k"))
+
+
+@pytest.mark.parametrize("expected", [Exactly(1), Exactly(3)])
+async def test_a_demanded_version_that_is_not_there_is_refused(handler, store, expected):
+    with pytest.raises(WrongExpectedVersion):
+        await handler.handle(place(expected=expected))
+    assert await store.head() == 0
+
+
+async def test_a_stream_that_must_not_exist_is_refused_when_it_does(handler):
+    await handler.handle(place(expected=NoStream()))
+    with pytest.raises(WrongExpectedVersion):
+        await handler.handle(cancel(expected=NoStream()))
+
+
+async def test_the_business_says_no_with_a_code_and_nothing_is_recorded(handler, store):
+    with pytest.raises(Refused) as refused:
+        await handler.handle(cancel())
+    assert refused.value.code == "unknown-order"
+    assert await store.head() == 0
+
+
+async def test_an_unknown_command_is_named(handler):
+    with pytest.raises(UnknownCommand, match="'teleport'"):
+        await handler.handle(Request("536365", "teleport", b"{}"))
+
+
+HOSTILE = {
+    "nothing": b"",
+    "not JSON": b"{",
+    "not UTF-8": b'{"customer": "\xff"}',
+    "NaN": b'{"lines": [{"quantity": NaN}]}',
+    "no object": b"[]",
+    "deeply nested": b"[" * 100_000,
+    "deeply nested in an object": b'{"lines":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "wrong types": json.dumps({**PLACE, "lines": "all of them"}).encode(),
+    "unknown field": json.dumps({**PLACE, "discount": "100%"}).encode(),
+    "the identity in the body": json.dumps({**PLACE, "order": "1"}).encode(),
+    "negative quantity": json.dumps({**PLACE, "lines": [{**LINE, "quantity": -1}]}).encode(),
+    "absurd quantity": json.dumps({**PLACE, "lines": [{**LINE, "quantity": 10**30}]}).encode(),
+    "a quantity in words": json.dumps({**PLACE, "lines": [{**LINE, "quantity": "6"}]}).encode(),
+    "money as a number": json.dumps({**PLACE, "lines": [{**LINE, "unit_price": 2.55}]}).encode(),
+    "money that is none": json.dumps({**PLACE, "lines": [{**LINE, "unit_price": "NaN"}]}).encode(),
+    "endless money": json.dumps({**PLACE, "lines": [{**LINE, "unit_price": "1e999999"}]}).encode(),
+    "unknown currency": json.dumps({**PLACE, "currency": "XXX"}).encode(),
+    "no lines": json.dumps({**PLACE, "lines": []}).encode(),
+    "too many lines": json.dumps({**PLACE, "lines": [LINE] * 2001}).encode(),
+    "a time without a zone": json.dumps({**PLACE, "placed_at": "2010-12-01T08:26:00"}).encode(),
+    "a time before 1970": json.dumps({**PLACE, "placed_at": "0001-01-01T00:00:00Z"}).encode(),
+    "a NUL": json.dumps({**PLACE, "customer": "a\x00b"}).encode(),
+    "a customer of 300 characters": json.dumps({**PLACE, "customer": "a" * 300}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+async def test_a_body_that_is_not_the_command_is_refused_and_nothing_is_recorded(handler, store, body):
+    with pytest.raises(InvalidCommand) as invalid:
+        await handler.handle(Request("536365", "place", body))
+    assert invalid.value.faults
+    assert len(str(invalid.value)) < 5_000
+    assert await store.head() == 0
+
+
+@pytest.mark.parametrize("id", ["", "a/b", "..", "a\x00", "a" * 300, "ähre", "a b", "-a", "a\n"])
+async def test_an_id_that_is_none_is_refused(handler, store, id):
+    with pytest.raises(InvalidCommand):
+        await handler.handle(place(id=id))
+    assert await store.head() == 0
