@@ -17,15 +17,21 @@ from eventstore.records import Any, Append, Appended, Exactly, Expected, Idempot
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The events of a command for one stream; `first` is what the first adds to the stream's version."""
+    """A run of events of a command for one stream; `first` is what the first adds to the stream's version.
+
+    Only the `final` part of a stream says where the stream then stands.
+    """
 
     stream: str
     expected: Expected
     events: Sequence[NewEvent]
     first: int = 1
+    final: bool = True
 
     @property
-    def last(self) -> int:
+    def last(self) -> int | None:
+        if not self.final:
+            return None
         return self.first + len(self.events) - 1 if self.events else 0
 
 
@@ -39,7 +45,7 @@ class Tracked:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is recorded whole or not at all. Its streams are distinct; its events get consecutive positions."""
+    """What is recorded whole or not at all. Its events get consecutive positions."""
 
     parts: tuple[Part, ...] = (Part("", Any(), ()),)
     idempotency: IdempotencyKey | None = None

@@ -1,9 +1,9 @@
 -- Appends a batch of commands in one call. Each command is judged alone and gets its own answer, in order.
 --
--- A command has one part for each stream it appends to; no stream stands twice in a batch. `part_*` and `event_*` are
--- parallel arrays: a part names its command and an event its part, both counted from 1, both ascending.
+-- A command has a part for each run of events of one stream; no two commands of a batch share a stream. `part_*` and
+-- `event_*` are parallel arrays: a part names its command and an event its part, both counted from 1, both ascending.
 --   part_expected  the version at which the stream must stand; -1: there must be no stream; null: any
---   part_nth       what the part adds to the stream's version; 0 without events
+--   part_nth       what is added to the stream's version by its end; 0 without events; null: a later part says it
 --   event_nth      what is added to the stream's version for this event
 --   keys, trackers null when no command of the batch has one
 --
@@ -112,7 +112,7 @@ BEGIN
         SELECT p.stream, standing[p.n] + p.nth, reached[p.n]
           FROM unnest(part_command, part_stream, part_nth, part_events) WITH ORDINALITY
                AS p (command, stream, nth, events, n)
-         WHERE p.events > 0 AND verdict[p.command] = 1
+         WHERE p.events > 0 AND p.nth IS NOT NULL AND verdict[p.command] = 1
             ON CONFLICT (stream) DO UPDATE SET version = excluded.version, position = excluded.position;
         UPDATE head h SET position = base + added, recorded_at = moment;
         PERFORM pg_notify(format('%s.events', current_schema()), (base + added)::text);
@@ -128,7 +128,7 @@ BEGIN
 
     RETURN QUERY
     SELECT v.outcome, culprit[v.n],
-           CASE v.outcome WHEN 1 THEN standing[first_part[v.n]] + part_nth[first_part[v.n]]
+           CASE v.outcome WHEN 1 THEN standing[first_part[v.n]] + coalesce(part_nth[first_part[v.n]], 0)
                           WHEN 2 THEN stored_version[v.n]
                           WHEN 4 THEN standing[culprit[v.n]] ELSE 0 END,
            CASE v.outcome WHEN 1 THEN reached[last_part[v.n]]

@@ -1,0 +1,1 @@
+INSERT INTO {snapshots} (stream, version, type, data) VALUES (%s, %s, %s, %s)
