@@ -105,7 +105,6 @@ def own() -> Plan:
             Acl(KAFKA_UI, "group", "*", ("DESCRIBE",)),
             Acl(KAFKA_UI, "cluster", "kafka-cluster", ("DESCRIBE", "DESCRIBE_CONFIGS")),
         ),
-        processes=(Process("issuer", "infra.issuer", (), "issuer", ()),),
     )
 
 

@@ -22,4 +22,5 @@ def floor():
         yield native
     finally:
         native.down()
-        shutil.rmtree(folder)
+        for used in folder.parent.glob(f"{folder.name}*"):
+            shutil.rmtree(used)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -91,10 +92,7 @@ class Native:
         process = self.state.running(name)
         if process is None:
             raise NotRunning(f"{name} does not run")
-        family = [*process.children(recursive=True), process]
-        for member in family:
-            member.kill()
-        psutil.wait_procs(family, timeout=STOP_SECONDS)
+        end(process)
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -211,6 +209,7 @@ class Native:
             self._spawn(process.name, call, self._environment(process.principal, process))
 
     def _spawn(self, name: str, call: list[str], env: dict[str, str] | None = None, user: str | None = None) -> None:
+        self._reap(name)
         log = self.log_file(name)
         log.parent.mkdir(exist_ok=True, mode=0o700)
         if log.exists() and log.stat().st_size > LARGEST_LOG:
@@ -250,13 +249,15 @@ class Native:
             process.send_signal(2 if name == "postgres" else 15)
         _, stubborn = psutil.wait_procs(list(running.values()), timeout=STOP_SECONDS)
         for process in stubborn:
-            for member in [*process.children(recursive=True), process]:
-                member.kill()
-        psutil.wait_procs(stubborn, timeout=STOP_SECONDS)
+            end(process)
         for name in names:
-            if (child := self._children.pop(name, None)) is not None:
-                child.wait()
+            self._reap(name)
             self.state.forget("processes", name)
+
+    def _reap(self, name: str) -> None:
+        """Takes leave of a child of ours that has ended."""
+        if (child := self._children.pop(name, None)) is not None:
+            child.wait(STOP_SECONDS)
 
     def _status(self, name: str) -> ComponentStatus:
         process = self.state.running(name)
@@ -286,3 +287,12 @@ class Native:
 
     def _tail_text(self, name: str) -> str:
         return "\n".join(self._tail(name))
+
+
+def end(process: psutil.Process) -> None:
+    """Ends a process and its children by force; a child may already be gone with its parent."""
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(family, timeout=STOP_SECONDS)

@@ -1,0 +1,67 @@
+"""What the README tells people to type, typed."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[3]
+HEADRACE = Path(sys.executable).with_name("headrace")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(floor):
+    """A folder with a system of its own, as a second clone would have."""
+    place = floor.folder.with_name(f"{floor.folder.name}-readme")
+    (place / ".headrace").mkdir(parents=True)
+    (place / ".headrace" / "cache").symlink_to(floor._cache)
+    (place / ".venv" / "bin").mkdir(parents=True)
+    (place / ".venv" / "bin" / "headrace").symlink_to(HEADRACE)
+    try:
+        yield place
+    finally:
+        run(place, ".venv/bin/headrace down")
+
+
+def run(folder, line):
+    done = subprocess.run(line.split(), cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert "\x1b[" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_the_two_commands_are_targets_of_the_makefile():
+    makefile = (PROJECT / "Makefile").read_text()
+    for line in BLOCKS[0].splitlines():
+        (target,) = re.match(r"make (\w+)", line).groups()
+        assert re.search(rf"^(\w+ )*{target}( \w+)*:", makefile, re.MULTILINE)
+
+
+def test_the_commands_do_what_the_readme_says(folder):
+    assert run(folder, ".venv/bin/headrace up").returncode == 0
+    answers = {line: run(folder, line) for line in BLOCKS[1].splitlines()}
+    assert {done.returncode for done in answers.values()} == {0}
+    status = json.loads(answers[".venv/bin/headrace status --json"].stdout)
+    assert {part["name"]: part["state"] for part in status["components"]} == {"postgres": "running", "kafka": "running"}
+    assert "orders.events.v1" in answers[".venv/bin/headrace topics"].stdout
+    settings = json.loads(answers[".venv/bin/headrace topics --settings --json"].stdout)
+    assert settings["username"] == "kafka-ui"
+    assert Path(settings["password_file"]).stat().st_mode & 0o077 == 0
+
+
+def test_an_unknown_stream_or_topic_is_said_with_exit_code_3(folder):
+    run(folder, ".venv/bin/headrace up")
+    for line in ("replay orders-nobody", "replay nothing-1", "topics tail nothing.at.all"):
+        done = run(folder, f".venv/bin/headrace {line}")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr.strip()
+
+
+def test_a_system_that_is_down_is_said_with_exit_code_69(folder):
+    run(folder, ".venv/bin/headrace down")
+    for line in ("replay orders-1", "topics"):
+        assert run(folder, f".venv/bin/headrace {line}").returncode == 69
