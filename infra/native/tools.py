@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import zipfile
 from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -70,7 +71,14 @@ def machine() -> str:
 
 
 def fetch(cache: Path) -> Servers:
-    """The servers, fetched once per cache; a fetch that broke off is made anew."""
+    """The servers, fetched once per cache, whoever asks at once; a fetch that broke off is made anew."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        return fetched(cache)
+
+
+def fetched(cache: Path) -> Servers:
     wanted = hashlib.sha256(POM.read_bytes() + machine().encode()).hexdigest()[:16]
     place = cache / f"servers-{wanted}"
     servers = Servers(place / "kafka", place / "postgres")
