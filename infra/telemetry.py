@@ -1,0 +1,61 @@
+"""Request ids and W3C trace context: what ties a request, its events, its records and its log lines together."""
+
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+from secrets import token_hex
+
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import format_span_id, format_trace_id
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TRACEPARENT = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})-(?P<span>(?!0{16})[0-9a-f]{16})"
+    r"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
+)
+SAMPLED = "01"
+
+ids = RandomIdGenerator()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """The request that is being answered; `traceparent` names our own span of it."""
+
+    request_id: str
+    traceparent: str
+
+    @property
+    def trace_id(self) -> str:
+        return self.traceparent[3:35]
+
+    @property
+    def span_id(self) -> str:
+        return self.traceparent[36:52]
+
+
+CONTEXT: ContextVar[RequestContext | None] = ContextVar("request", default=None)
+
+
+def current() -> RequestContext:
+    """The context of the request that is being answered, or a new one outside of any."""
+    return CONTEXT.get() or begin(None, None)
+
+
+def begin(request_id: str | None, traceparent: str | None) -> RequestContext:
+    """The context of a new request. What a client sent is taken over only if it is well-formed."""
+    if request_id is None or REQUEST_ID.fullmatch(request_id) is None:
+        request_id = token_hex(16)
+    return RequestContext(request_id, child(traceparent))
+
+
+def child(traceparent: str | None) -> str:
+    """A new span in the trace of `traceparent`, or in a new trace if that is missing or malformed."""
+    parent = TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if parent is None or (parent["version"] == "00" and parent["more"]):
+        return f"00-{format_trace_id(ids.generate_trace_id())}-{new_span()}-{SAMPLED}"
+    return f"00-{parent['trace']}-{new_span()}-{parent['flags']}"
+
+
+def new_span() -> str:
+    return format_span_id(ids.generate_span_id())

@@ -1,0 +1,56 @@
+"""The application that every service is built on."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
+
+from infra.health import Health
+from infra.settings import Settings
+from infra.web.access import AccessLog
+from infra.web.edge import Edge, Rules
+from infra.web.problems import install
+
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
+class Lifespan(Protocol):
+    def __call__(self, app: FastAPI, /) -> AbstractAsyncContextManager[None]: ...
+
+
+class Application(FastAPI):
+    """A FastAPI application whose outermost layer is the edge."""
+
+    def __init__(self, title: str, rules: Rules, access: AccessLog | None, **more: Any) -> None:
+        super().__init__(title=title, docs_url=None, redoc_url=None, redirect_slashes=False, **more)
+        self.rules, self.access = rules, access
+        install(self)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        stack = super().build_middleware_stack()
+        assert isinstance(stack, ServerErrorMiddleware)  # noqa: S101  # the edge takes its place
+        return Edge(stack.app, self.rules, self.access)
+
+
+def application(
+    title: str,
+    settings: Settings,
+    health: Health,
+    *,
+    peers: frozenset[str] | None,
+    body_limit: int,
+    lifespan: Lifespan | None = None,
+) -> Application:
+    """A service with request ids, problems, limits, access log and measurements.
+
+    `peers` are the certificate names that may call it; None: anybody, without a client certificate.
+    `health` says so while the service starts and while it stops.
+    """
+    health.check("service", lambda: "starting")
+    headers = (NOSNIFF,) if peers is not None else (NOSNIFF, HSTS)
+    return Application(
+        title, Rules(peers, body_limit, headers), AccessLog(settings.principal), openapi_url=None, lifespan=lifespan
+    )

@@ -1,0 +1,39 @@
+"""What orchestrators and people ask a process about itself, on a port of its own."""
+
+import orjson
+from fastapi import Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from infra.health import Health
+from infra.web.app import NOSNIFF, Application
+from infra.web.edge import Rules
+from infra.web.problems import Problem
+
+NO_STORE = {"cache-control": "no-store"}
+
+
+def probes(health: Health) -> Application:
+    """`/livez`, `/readyz`, and `/metrics` for those who show a certificate of our authority."""
+    app = Application("health", Rules(peers=None, body_limit=0, headers=(NOSNIFF,)), None, openapi_url=None)
+
+    async def livez(_: Request) -> Response:
+        return answer(200, {"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        reasons = health.reasons()
+        ready = not any(reasons.values())
+        checks = {name: reason or "ok" for name, reason in reasons.items()}
+        return answer(200 if ready else 503, {"status": "ready" if ready else "not ready", "checks": checks})
+
+    async def metrics(request: Request) -> Response:
+        if request.scope.get("peer") is None:
+            raise Problem(403, "client-certificate-required", "metrics need a client certificate of this system")
+        return Response(generate_latest(), headers=NO_STORE, media_type=CONTENT_TYPE_LATEST)
+
+    for path, endpoint in (("/livez", livez), ("/readyz", readyz), ("/metrics", metrics)):
+        app.add_route(path, endpoint, methods=["GET"])
+    return app
+
+
+def answer(status: int, content: dict[str, object]) -> Response:
+    return Response(orjson.dumps(content), status, NO_STORE, "application/json")
