@@ -11,7 +11,7 @@ from time import monotonic
 from eventstore.batch import Answer, Command
 from eventstore.errors import EventStoreError, OutcomeUnknown, StoreBusy, StoreUnavailable
 from eventstore.records import Appended
-from eventstore.session import Backend, ConnectionLost, RolledBack, Session
+from eventstore.session import Backend, ConnectionLost, NotSent, RolledBack, Session
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +212,9 @@ class GroupCommitter:
         except RolledBack as refusal:
             await self._divide(session, batch, refusal)
             return
+        except NotSent:
+            self._put_back(batch)
+            raise
         except BaseException:
             self._unsettled += batch
             raise

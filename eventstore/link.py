@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from select import POLLIN, poll
 from typing import Any
 
 import psycopg
@@ -46,6 +47,16 @@ def patience(connection: AsyncConnection[Any], seconds: float = SILENCE_SECONDS)
         yield
     finally:
         timer.cancel()
+
+
+def hung_up(connection: AsyncConnection[Any]) -> bool:
+    """Whether the server has ended an idle connection."""
+    with suppress(psycopg.Error, OSError):
+        waiting = poll()
+        waiting.register(connection.fileno(), POLLIN)
+        while not connection.closed and waiting.poll(0):
+            connection.pgconn.consume_input()
+    return connection.closed
 
 
 def hang_up(connection: AsyncConnection[Any]) -> None:

@@ -13,7 +13,7 @@ from psycopg.errors import DataError, DeadlockDetected, IntegrityError, Serializ
 from eventstore import sql
 from eventstore.batch import Answer, Command, answers, arguments, register
 from eventstore.errors import EventStoreError, IdempotencyConflict, InvalidEvent, StoreUnavailable
-from eventstore.link import connect, patience, sentence
+from eventstore.link import connect, hung_up, patience, sentence
 from eventstore.records import Appended, IdempotencyKey
 
 APPEND_BATCH = sql.statement("append_batch")
@@ -27,6 +27,10 @@ FENCE_MILLISECONDS = 5000
 
 class ConnectionLost(Exception):
     """The connection broke; whether the batch was committed is not known."""
+
+
+class NotSent(ConnectionLost):
+    """The connection had broken before the batch was sent: nothing of it was written."""
 
 
 class RolledBack(Exception):
@@ -51,7 +55,7 @@ class Session(Protocol):
     backend: Backend
 
     async def append(self, batch: Sequence[Command]) -> Sequence[Answer]:
-        """The answer to each command, committed and fsynced. Raises `RolledBack` or `ConnectionLost`."""
+        """The answer to each command, committed and fsynced. Raises `RolledBack`, `NotSent` or `ConnectionLost`."""
 
     async def outcome(self, command: Command) -> Answer | None:
         """What became of a command that a lost session sent; None: it was not recorded. Raises `ConnectionLost`."""
@@ -83,6 +87,8 @@ class PostgresSession:
 
     async def append(self, batch: Sequence[Command]) -> Sequence[Answer]:
         bound = encoded(batch)
+        if hung_up(self._connection):
+            raise NotSent("the server closed the connection")
         with patience(self._connection):
             try:
                 await self._cursor.execute(APPEND_BATCH, bound, prepare=True)
