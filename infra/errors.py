@@ -5,6 +5,7 @@ InfraError               base class; `hint` is the command or change that mends 
 ├── MissingTool          a program that must be on the machine is not
 ├── StartFailed          a component did not become ready; the message ends with its last log lines
 ├── NotRunning           a component that is needed is down
+├── IssuerUnavailable    the issuer of tokens does not answer, so that none can be judged
 └── TokenRefused         a token is not acceptable; the message says why without showing it
 """
 
@@ -31,6 +32,10 @@ class StartFailed(InfraError):
 
 class NotRunning(InfraError):
     """A component that is needed is down."""
+
+
+class IssuerUnavailable(InfraError):
+    """The issuer of tokens does not answer."""
 
 
 class TokenRefused(InfraError):

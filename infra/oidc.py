@@ -1,0 +1,210 @@
+"""Verifies access tokens (RFC 9068) with the keys of the one configured issuer."""
+
+import asyncio
+import logging
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from math import isfinite
+from time import monotonic, time
+from typing import Any
+
+import orjson
+from joserfc import jws
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import Key
+from starlette.requests import Request
+
+from infra.errors import IssuerUnavailable, TokenRefused
+from infra.jwks import Keys, fetch_keys
+from infra.settings import Settings
+from infra.web.problems import Problem
+from infra.web.tls import client
+
+log = logging.getLogger(__name__)
+
+TYPES = frozenset({"at+jwt", "application/at+jwt"})
+HEADER = frozenset({"alg", "kid", "typ"})
+LEEWAY_SECONDS = 5
+LONGEST_TOKEN = 8192
+CACHED_TOKENS = 10_000
+REFETCH_SECONDS = 10.0
+REFRESH_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks, and what he may do."""
+
+    subject: str
+    issuer: str
+    scopes: frozenset[str]
+    expires_at: float
+
+
+class Verifier:
+    """Judges tokens. Keys come from the issuer's discovery document, are kept, and fetched anew now and then."""
+
+    def __init__(self, settings: Settings) -> None:
+        settings.need("oidc_issuer")
+        assert settings.oidc_issuer is not None  # noqa: S101  # needed above
+        self._issuer, self._audience = settings.oidc_issuer, settings.oidc_audience
+        self._tls = client(settings, identified=False)
+        self._keys: Keys = {}
+        self._tried_at = self._fetched_at = -REFRESH_SECONDS
+        self._reachable = False
+        self._fetching = asyncio.Lock()
+        self._known: OrderedDict[bytes, Identity] = OrderedDict()
+
+    def unready(self) -> str | None:
+        """A readiness check: why no token can be judged, or None."""
+        return None if self._keys else "the keys of the token issuer are not loaded yet"
+
+    async def load(self) -> None:
+        """Fetches the keys if there are none, or if they are old. Raises `IssuerUnavailable` if there are none."""
+        if monotonic() - self._fetched_at >= REFRESH_SECONDS:
+            await self._fetch()
+        if not self._keys:
+            raise IssuerUnavailable("the token issuer does not answer")
+
+    async def verify(self, token: str) -> Identity:
+        """Whose token this is. Raises `TokenRefused`, or `IssuerUnavailable` if that cannot be found out."""
+        digest = sha256(token.encode()).digest()
+        known = self._known.get(digest)
+        if known is not None and known.expires_at + LEEWAY_SECONDS > time():
+            return known
+        identity = await self._judge(token)
+        self._known[digest] = identity
+        if len(self._known) > CACHED_TOKENS:
+            self._known.popitem(last=False)
+        return identity
+
+    async def _judge(self, token: str) -> Identity:
+        signature = parsed(token)
+        header = signature.headers()
+        algorithms, key = await self._key(header["kid"])
+        if header["alg"] not in algorithms:
+            raise TokenRefused("the token is signed with an algorithm that is not its key's")
+        try:
+            with warnings.catch_warnings():
+                # RFC 9864 renames EdDSA to Ed25519, which is what our EdDSA keys are.
+                warnings.simplefilter("ignore", SecurityWarning)
+                valid = jws.validate_compact(signature, key, algorithms)
+            claims = orjson.loads(signature.payload)
+        except (JoseError, ValueError) as error:
+            raise TokenRefused("this is not a token") from error
+        if not valid or not isinstance(claims, dict):
+            raise TokenRefused("the signature of the token is not valid")
+        return self._accept(claims)
+
+    async def _key(self, kid: str) -> tuple[frozenset[str], Key]:
+        await self.load()
+        if kid not in self._keys:
+            await self._fetch()
+        found = self._keys.get(kid)
+        if found is None and not self._reachable:
+            raise IssuerUnavailable("the token issuer does not answer")
+        if found is None:
+            raise TokenRefused("the token is signed with a key that its issuer does not have")
+        return found
+
+    async def _fetch(self) -> None:
+        """Asks the issuer for its keys, at most once in a while however many ask."""
+        async with self._fetching:
+            if monotonic() - self._tried_at < REFETCH_SECONDS:
+                return
+            self._tried_at = monotonic()
+            try:
+                keys = await fetch_keys(self._issuer, self._tls)
+            except IssuerUnavailable as error:
+                self._reachable = False
+                log.warning("no keys from the token issuer: %s", error)
+                return
+            self._reachable, self._fetched_at = True, monotonic()
+            if keys != self._keys:
+                self._keys = keys
+                self._known.clear()
+
+    def _accept(self, claims: Mapping[str, Any]) -> Identity:
+        now = time()
+        subject, expires, scope = claims.get("sub"), number(claims, "exp"), claims.get("scope", "")
+        if claims.get("iss") != self._issuer:
+            raise TokenRefused("the token is of another issuer")
+        if self._audience not in audiences(claims.get("aud")):
+            raise TokenRefused("the token is for another audience")
+        if expires is None or expires + LEEWAY_SECONDS <= now:
+            raise TokenRefused("the token has expired")
+        if any((number(claims, name) or 0) > now + LEEWAY_SECONDS for name in ("nbf", "iat")):
+            raise TokenRefused("the token is not valid yet")
+        if not isinstance(subject, str) or not subject or not isinstance(scope, str):
+            raise TokenRefused("the token does not say who asks, or for what")
+        return Identity(subject, self._issuer, frozenset(scope.split()), expires)
+
+
+def parsed(token: str) -> jws.CompactSignature:
+    """A token taken apart, not yet verified. Nothing in its header may bring a key or say where to find one."""
+    if len(token) > LONGEST_TOKEN:
+        raise TokenRefused("the token is too long")
+    try:
+        signature = jws.extract_compact(token.encode())
+    except (JoseError, ValueError, RecursionError) as error:
+        raise TokenRefused("this is not a token") from error
+    header: object = signature.headers()
+    if not isinstance(header, dict) or header.keys() != HEADER:
+        raise TokenRefused("the header of the token must have alg, kid and typ, and nothing else")
+    if not all(isinstance(value, str) for value in header.values()) or header["typ"].lower() not in TYPES:
+        raise TokenRefused("this is not an access token")
+    return signature
+
+
+def audiences(claim: object) -> list[object]:
+    return claim if isinstance(claim, list) else [claim]
+
+
+def number(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise TokenRefused(f"{name} in the token is not a time")
+    return float(value)
+
+
+async def identify(request: Request, verifier: Verifier, scope: str) -> Identity:
+    """Who makes this request; its actor from now on. Raises `Problem` 401, 403 or 503."""
+    identity = await authorize(request.headers.getlist("authorization"), verifier, scope)
+    request.scope["actor"] = identity.subject
+    return identity
+
+
+async def authorize(authorization: list[str], verifier: Verifier, scope: str) -> Identity:
+    """The identity that these `Authorization` headers prove, if it has the scope."""
+    token = bearer(authorization)
+    try:
+        identity = await verifier.verify(token)
+    except TokenRefused as error:
+        raise unauthorized(str(error), 'error="invalid_token"') from None
+    except IssuerUnavailable as error:
+        raise Problem(503, "identity-provider-unavailable", str(error), headers={"retry-after": "5"}) from None
+    if scope not in identity.scopes:
+        challenge = f'Bearer realm="headrace", error="insufficient_scope", scope="{scope}"'
+        raise Problem(
+            403, "insufficient-scope", f"this needs the scope {scope}", headers={"www-authenticate": challenge}
+        )
+    return identity
+
+
+def bearer(authorization: list[str]) -> str:
+    if not authorization:
+        raise unauthorized("this needs an access token")
+    scheme, _, token = authorization[0].partition(" ")
+    if len(authorization) > 1 or scheme.lower() != "bearer" or not token or not token.isascii():
+        raise unauthorized("this needs one header `Authorization: Bearer <access token>`", 'error="invalid_request"')
+    return token
+
+
+def unauthorized(detail: str, *parameters: str) -> Problem:
+    challenge = ", ".join(('Bearer realm="headrace"', *parameters))
+    return Problem(401, "invalid-token", detail, headers={"www-authenticate": challenge})
