@@ -98,13 +98,14 @@ OPERATOR = "operator"
 
 
 def own() -> Plan:
-    """What infrastructure itself brings: the read-only view for people."""
+    """What infrastructure itself brings: the read-only view for people, and the development issuer."""
     return Plan(
         acls=(
             Acl(KAFKA_UI, "topic", "*", ("READ", "DESCRIBE", "DESCRIBE_CONFIGS")),
             Acl(KAFKA_UI, "group", "*", ("DESCRIBE",)),
             Acl(KAFKA_UI, "cluster", "kafka-cluster", ("DESCRIBE", "DESCRIBE_CONFIGS")),
         ),
+        processes=(Process("issuer", "infra.issuer", (), "issuer", ()),),
     )
 
 
