@@ -3,13 +3,19 @@
 import os
 import shutil
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
+from eventstore.migrate import Roles, connect, migrate
 from infra.native import Native
-from infra.plan import Plan
+from infra.plan import Database, Plan
+from infra.postgres import conninfo
 
 PROJECT = Path(__file__).parents[1]
+DATABASE = Database("contract_events", "contract-migrate", ("contract-write",))
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +30,16 @@ def floor():
         native.down()
         for used in folder.parent.glob(f"{folder.name}*"):
             shutil.rmtree(used)
+
+
+@pytest.fixture
+def postgres(floor):
+    """The connection string of an empty store's writer: a schema of its own in a real database."""
+    floor.create_database(DATABASE)
+    schema = f"store_{uuid4().hex}"
+    place = {"options": f"-c search_path={schema}"}
+    owner = make_conninfo(conninfo(floor.settings("contract-migrate"), DATABASE.name), **place)
+    with connect(owner, 30) as connection:
+        connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
+        migrate(connection, Roles("contract-write"))
+    return make_conninfo(conninfo(floor.settings("contract-write"), DATABASE.name), **place)

@@ -1,0 +1,66 @@
+"""python -m domains <domain> [--role api|relay|all]: the write side of one domain."""
+
+import argparse
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+
+import uvloop
+
+from domains.discovery import discover
+from domains.kernel import Domain
+from domains.plan import events_database
+from domains.service import write_side
+from eventstore.kafka import KafkaTopic
+from eventstore.lead import PostgresLead
+from eventstore.postgres import PostgresStore
+from eventstore.relay import Relay
+from infra.errors import InfraError
+from infra.health import Health
+from infra.logs import configure
+from infra.oidc import Verifier
+from infra.postgres import conninfo
+from infra.settings import Settings, load
+from infra.web import serve
+
+
+async def run(domain: Domain, settings: Settings, role: str) -> None:
+    """Serves until SIGTERM; the relay runs beside it."""
+    place = conninfo(settings, events_database(domain))
+    health = Health()
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(PostgresStore.open(place))
+        verifier = Verifier(settings)
+        health.check("event store", store.problem)
+        health.check("identity provider", verifier.unready)
+        relaying: asyncio.Task[None] | None = None
+        if role in ("relay", "all"):
+            topic = await stack.enter_async_context(KafkaTopic.open(settings, domain.events_topic, domain.partitions))
+            relay = Relay(store, topic, PostgresLead(place), f"/{domain.name}")
+            health.check("relay", relay.problem)
+            relaying = asyncio.create_task(relay.run())
+        try:
+            await serve(settings, write_side(domain, store, settings, health, verifier), health)
+        finally:
+            if relaying is not None:
+                relaying.cancel()
+                await asyncio.gather(relaying, return_exceptions=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m domains")
+    parser.add_argument("domain", choices=list(discover()))
+    parser.add_argument("--role", choices=["api", "relay", "all"], default="all")
+    given = parser.parse_args()
+    try:
+        settings = load().need("kafka_bootstrap", "postgres_host", "oidc_issuer")
+    except InfraError as error:
+        print(f"{error} ({error.hint})" if error.hint else error, file=sys.stderr)  # noqa: T201
+        return 2
+    configure(settings)
+    uvloop.run(run(discover()[given.domain], settings, given.role))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
