@@ -127,6 +127,7 @@ class GroupCommitter:
                     log.exception("a batch failed in an unforeseen way; its outcome is looked for")
                 self._lost.append(session.backend)
                 self._give_up_overdue()
+                await asyncio.sleep(self._limits.retry_seconds[0])
             finally:
                 await session.close()
             session = None
