@@ -22,6 +22,10 @@ TAKEOVER_SECONDS = 0.5
 class Lead(Protocol):
     """The right to publish, which at most one process has."""
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another process leads, and we wait."""
+
     def held(self) -> AbstractAsyncContextManager["Leading"]:
         """Waits until we lead. Raises `StoreUnavailable`."""
 
@@ -33,6 +37,8 @@ class Leading(Protocol):
 
 class Alone:
     """There is only one process: it leads."""
+
+    elsewhere = False
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator["Alone"]:
@@ -48,17 +54,27 @@ class PostgresLead:
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
+        self.elsewhere = False
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator["HeldLock"]:
         connection = await connect(self._conninfo)
         try:
-            await acquire(connection)
+            await self._acquire(connection)
             yield HeldLock(connection)
         except psycopg.Error as error:
             raise StoreUnavailable(sentence(error)) from error
         finally:
+            self.elsewhere = False
             await connection.close()
+
+    async def _acquire(self, connection: AsyncConnection[Any]) -> None:
+        while not await try_to_lead(connection):
+            self.elsewhere = True
+            await asyncio.sleep(POLL_SECONDS)
+        if self.elsewhere:
+            self.elsewhere = False
+            await asyncio.sleep(TAKEOVER_SECONDS)
 
 
 class HeldLock:
@@ -76,14 +92,7 @@ class HeldLock:
             return sentence(error)
 
 
-async def acquire(connection: AsyncConnection[Any]) -> None:
-    waited = False
-    while True:
-        with patience(connection):
-            [[ours]] = await (await connection.execute(LEAD)).fetchall()
-        if ours:
-            break
-        waited = True
-        await asyncio.sleep(POLL_SECONDS)
-    if waited:
-        await asyncio.sleep(TAKEOVER_SECONDS)
+async def try_to_lead(connection: AsyncConnection[Any]) -> bool:
+    with patience(connection):
+        [[ours]] = await (await connection.execute(LEAD)).fetchall()
+    return bool(ours)

@@ -42,7 +42,9 @@ class Relay:
         return max(0, self.head - self.position)
 
     def problem(self) -> str | None:
-        """Why events don't flow, or None."""
+        """Why events don't flow, or None. Who waits for another process to give up the lead has no problem."""
+        if self._lead.elsewhere:
+            return None
         if self._publishing_since is not None and monotonic() - self._publishing_since > STALL_SECONDS:
             return f"the topic has acknowledged nothing for {monotonic() - self._publishing_since:.0f} s"
         return self._problem

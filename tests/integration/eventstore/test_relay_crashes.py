@@ -175,7 +175,7 @@ async def test_one_leads_and_the_other_takes_over(place, topic, environment):
             async with relaying(place, topic) as second:
                 await write(store, 80)
                 await arrived(topic, 160)
-                assert not second.leading
+                assert (second.leading, second.problem()) == (False, None)
         async with relaying(place, topic) as second:
             await write(store, 80)
             await reached(second, store)

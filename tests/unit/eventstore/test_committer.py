@@ -204,7 +204,7 @@ async def test_a_batch_that_was_never_sent_is_refused_while_there_is_no_connecti
     async with Committing(server) as committer:
         answers = await sent(committer, command("orders-1"))
     assert [type(answer) for answer in answers] == [StoreUnavailable]
-    assert server.fenced == [1]
+    assert server.recorded == {}
 
 
 async def test_a_connection_that_always_breaks_ends_with_a_refusal():
