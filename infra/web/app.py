@@ -1,5 +1,6 @@
 """The application that every service is built on."""
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -21,18 +22,24 @@ class Lifespan(Protocol):
     def __call__(self, app: FastAPI, /) -> AbstractAsyncContextManager[None]: ...
 
 
+Layer = Callable[[ASGIApp], ASGIApp]
+
+
 class Application(FastAPI):
     """A FastAPI application whose outermost layer is the edge."""
 
-    def __init__(self, title: str, rules: Rules, access: AccessLog | None, **more: Any) -> None:
-        super().__init__(title=title, docs_url=None, redoc_url=None, redirect_slashes=False, **more)
-        self.rules, self.access = rules, access
+    def __init__(
+        self, title: str, rules: Rules, access: AccessLog | None, before: Layer | None = None, **more: Any
+    ) -> None:
+        super().__init__(title=title, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, **more)
+        self.rules, self.access, self._before = rules, access, before
         install(self)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
         assert isinstance(stack, ServerErrorMiddleware)  # noqa: S101  # the edge takes its place
-        return Edge(stack.app, self.rules, self.access)
+        inner = self._before(stack.app) if self._before else stack.app
+        return Edge(inner, self.rules, self.access)
 
 
 def application(
@@ -43,14 +50,14 @@ def application(
     peers: frozenset[str] | None,
     body_limit: int,
     lifespan: Lifespan | None = None,
+    before: Layer | None = None,
 ) -> Application:
     """A service with request ids, problems, limits, access log and measurements.
 
     `peers` are the certificate names that may call it; None: anybody, without a client certificate.
-    `health` says so while the service starts and while it stops.
+    `health` says so while the service starts and while it stops. `before` is a layer between the edge and the routes.
     """
     health.check("service", lambda: "starting")
     headers = (NOSNIFF,) if peers is not None else (NOSNIFF, HSTS)
-    return Application(
-        title, Rules(peers, body_limit, headers), AccessLog(settings.principal), openapi_url=None, lifespan=lifespan
-    )
+    rules, access = Rules(peers, body_limit, headers), AccessLog(settings.principal)
+    return Application(title, rules, access, before, lifespan=lifespan)

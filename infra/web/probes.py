@@ -14,7 +14,7 @@ NO_STORE = {"cache-control": "no-store"}
 
 def probes(health: Health) -> Application:
     """`/livez`, `/readyz`, and `/metrics` for those who show a certificate of our authority."""
-    app = Application("health", Rules(peers=None, body_limit=0, headers=(NOSNIFF,)), None, openapi_url=None)
+    app = Application("health", Rules(peers=None, body_limit=0, headers=(NOSNIFF,)), None)
 
     async def livez(_: Request) -> Response:
         return answer(200, {"status": "alive"})

@@ -1,0 +1,103 @@
+"""The front door of every domain. It knows no domain: it reads the declarations."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import orjson
+from fastapi import FastAPI, Request, Response
+
+from domains.kernel import Domain
+from gateway.openapi import document
+from gateway.pages import page
+from gateway.proxy import Proxy, Services
+from gateway.routes import Routes
+from gateway.upstream import Limits, Upstream
+from infra.errors import IssuerUnavailable
+from infra.health import Health
+from infra.oidc import Verifier
+from infra.settings import Settings
+from infra.web import Application, Problem, application, tls
+
+BODY_LIMIT = 512 * 1024
+KEYS_SECONDS = 1.0
+CACHED = {"cache-control": "public, max-age=300"}
+
+
+def gateway(
+    settings: Settings, health: Health, domains: Mapping[str, Domain], limits: Limits | None = None
+) -> Application:
+    """The gateway of these domains; `settings.services` says where each answers."""
+    services, verifier = known_services(settings, domains, limits or Limits()), Verifier(settings)
+    health.check("issuer", verifier.unready)
+    health.check("services", lambda: missing(domains, services))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(load_keys(verifier), name="issuer keys")
+        try:
+            yield
+        finally:
+            loading.cancel()
+            for service in services.values():
+                await service.close()
+
+    proxied = partial(Proxy, routes=Routes(domains), services=services, verifier=verifier)
+    app = application(
+        "Headrace", settings, health, peers=None, body_limit=BODY_LIMIT, lifespan=lifespan, before=proxied
+    )
+    described = orjson.dumps(document(domains))
+    listed = orjson.dumps(overview(domains))
+
+    async def openapi(_: Request) -> Response:
+        return Response(described, headers=CACHED, media_type="application/json")
+
+    async def versions(_: Request) -> Response:
+        return Response(listed, headers=CACHED, media_type="application/json")
+
+    async def problems(request: Request) -> Response:
+        text = page(request.path_params["slug"])
+        if text is None:
+            raise Problem(404, "not-found", "there is no problem of this name")
+        return Response(text, headers=CACHED, media_type="text/html; charset=utf-8")
+
+    app.add_route("/openapi.json", openapi, methods=["GET"])
+    app.add_route("/v1", versions, methods=["GET"])
+    app.add_route("/problems/{slug}", problems, methods=["GET"])
+    return app
+
+
+def known_services(settings: Settings, domains: Mapping[str, Domain], limits: Limits) -> Services:
+    """The services of the domains that exist. Each must prove its name, wherever it is."""
+    context = tls.client(settings)
+    return {
+        (domain, side): Upstream(settings.services[domain][side], f"{domain}-{side}", context, limits)
+        for domain in domains
+        for side in ("write", "read")
+        if side in settings.services.get(domain, {})
+    }
+
+
+def missing(domains: Mapping[str, Domain], services: Services) -> str | None:
+    unknown = [f"{domain}-{side}" for domain in domains for side in ("write", "read") if (domain, side) not in services]
+    return f"no address is known for {', '.join(unknown)}" if unknown else None
+
+
+async def load_keys(verifier: Verifier) -> None:
+    """Loads the issuer's keys as soon as it answers, so that the first request need not wait for them."""
+    while verifier.unready():
+        with suppress(IssuerUnavailable):
+            await verifier.load()
+            return
+        await asyncio.sleep(KEYS_SECONDS)
+
+
+def overview(domains: Mapping[str, Domain]) -> dict[str, object]:
+    """What can be asked, in short."""
+    return {
+        "domains": {
+            name: {"commands": sorted(domain.commands), "views": sorted(view.name for view in domain.views)}
+            for name, domain in domains.items()
+        }
+    }

@@ -1,0 +1,156 @@
+"""One keep-alive connection to a service: HTTP/1.1, one exchange at a time, strict about what comes back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httptools
+
+from gateway.errors import BadAnswer, BrokenOff, TooSlow, UpstreamError
+
+HEAD_LIMIT = 32 * 1024
+HIGH_WATER = 256 * 1024
+NO_BODY = frozenset({204, 304})
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Connection(asyncio.Protocol):
+    """Answers are framed by a length or by chunks; whatever else a service sends ends the connection."""
+
+    def __init__(self) -> None:
+        self.status, self.headers = 0, Headers()
+        self.idle_since = 0.0
+        self.reusable = True
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._error: UpstreamError | None = None
+        self._parts: list[bytes] = []
+        self._held = self._head = self._waited = 0
+        self._begun = self._complete = self._paused = False
+        self._progress: asyncio.Future[None] | None = None
+
+    async def exchange(self, request: bytes) -> None:
+        """Sends a request; returns when the head of the answer is here. Raises `BrokenOff` or `BadAnswer`."""
+        self.status, self.headers, self._parts = 0, [], []
+        self._held = self._head = self._waited = 0
+        self._begun = self._complete = False
+        self._parser = httptools.HttpResponseParser(self)
+        if self._transport is None or self._transport.is_closing():
+            raise BrokenOff("the connection was closed")
+        self._transport.write(request)
+        while not self._begun and self._error is None:
+            await self._wait()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer is here."""
+        return self._complete
+
+    def take(self) -> bytes:
+        """What is here of the body."""
+        body, self._parts, self._held = b"".join(self._parts), [], 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return body
+
+    async def rest(self, seconds: float) -> AsyncIterator[bytes]:
+        """The rest of the body as it comes. Raises `TooSlow` if nothing comes for a while."""
+        while not self._complete:
+            try:
+                async with asyncio.timeout(seconds):
+                    while not self._parts and not self._complete and self._error is None:
+                        await self._wait()
+            except TimeoutError:
+                raise TooSlow("the answer stopped") from None
+            if self._error is not None:
+                raise self._error
+            yield self.take()
+
+    def close(self) -> None:
+        self.reusable = False
+        if self._transport is not None:
+            self._transport.close()
+
+    async def _wait(self) -> None:
+        self._progress = asyncio.get_running_loop().create_future()
+        try:
+            await self._progress
+        finally:
+            self._progress = None
+
+    def _wake(self) -> None:
+        if self._progress is not None and not self._progress.done():
+            self._progress.set_result(None)
+
+    def _fail(self, error: UpstreamError) -> None:
+        self._error = self._error or error
+        self.close()
+        self._wake()
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None or self._complete:
+            self._fail(BadAnswer("the service sent what nobody asked for"))
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(BadAnswer("the service did not send valid HTTP"))
+        self._waited += len(data)
+        if not self._begun and self._waited > HEAD_LIMIT:
+            self._fail(BadAnswer("the head of the answer is too large"))
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # how it was lost makes no difference
+        self.reusable = False
+        if not self._complete:
+            self._fail(BrokenOff("the service broke the connection off"))
+
+    # What the parser finds. An error raised here reaches `data_received`.
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise BadAnswer("a second answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._begun:
+            return
+        self._head += len(name) + len(value)
+        if self._head > HEAD_LIMIT:
+            raise BadAnswer("the head of the answer is too large")
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None  # noqa: S101  # it calls
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.headers = []
+            return
+        self.status = status
+        self.reusable = self.reusable and self._parser.should_keep_alive()
+        if status not in NO_BODY and not framed(self.headers):
+            raise BadAnswer("the end of the answer cannot be known")
+        self._begun = True
+
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+        self._held += len(body)
+        if self._held > HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        self._complete = self._begun
+
+
+def framed(headers: Headers) -> bool:
+    """Whether the head says, in exactly one way, where the body ends."""
+    found = [(name, value) for name, value in headers if name in (b"content-length", b"transfer-encoding")]
+    return len(found) == 1 and (found[0][0] == b"content-length" or found[0][1].strip().lower() == b"chunked")

@@ -1,0 +1,137 @@
+"""Passes requests on: who may, where to, and only what is on the lists. Bodies are never looked into."""
+
+import logging
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.connection import Connection
+from gateway.errors import BadAnswer, BrokenOff, Busy, TooSlow, Unreachable
+from gateway.routes import PREFIX, Routes, Side, Target
+from gateway.upstream import Upstream
+from infra.oidc import Verifier, authorize
+from infra.web import Problem
+from infra.web.context import current
+
+log = logging.getLogger(__name__)
+
+JSON = b"application/json"
+ONCE = frozenset({b"content-type", b"idempotency-key", b"consistency-token", b"authorization"})
+REQUEST_HEADERS = ONCE | {b"accept", b"if-match", b"if-none-match", b"prefer"}
+ANSWER_HEADERS = frozenset(
+    {
+        *(b"content-type", b"etag", b"location", b"link", b"allow", b"cache-control", b"retry-after", b"vary"),
+        *(b"consistency-token", b"data-age", b"data-position", b"www-authenticate", b"preference-applied"),
+    }
+)
+Services = Mapping[tuple[str, Side], Upstream]
+
+
+class Proxy:
+    """Answers what lies under `/v1/<domain>/`; everything else is the inner application's."""
+
+    def __init__(self, app: ASGIApp, routes: Routes, services: Services, verifier: Verifier) -> None:
+        self._app, self._routes, self._services, self._verifier = app, routes, services, verifier
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["raw_path"].startswith(PREFIX):
+            await self._app(scope, receive, send)
+            return
+        target = self._routes.find(scope["method"], scope["raw_path"])
+        scope["route_template"] = target.template
+        headers = passed_on(scope["headers"])
+        identity = await authorize(values(headers, b"authorization"), self._verifier, target.scope)
+        scope["actor"] = identity.subject
+        body = b""
+        if scope["method"] == "POST":
+            check_content_type(headers)
+            body = await whole(receive)
+        await self._forward(target, scope, headers, body, send)
+
+    async def _forward(
+        self, target: Target, scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes, send: Send
+    ) -> None:
+        upstream = self._services.get((target.domain, target.side))
+        if upstream is None:
+            raise unavailable(f"no service is known for {target.domain} ({target.side} side)")
+        repeatable = scope["method"] == "GET" or bool(values(headers, b"idempotency-key"))
+        request = written(scope, upstream.authority, headers, body)
+        try:
+            async with upstream.exchange(request, repeatable=repeatable) as connection:
+                await relay(connection, send, upstream.limits.stall_seconds)
+        except (Unreachable, Busy) as error:
+            raise unavailable(str(error)) from None
+        except TooSlow as error:
+            raise Problem(504, "gateway-timeout", f"{error}; it may or may not have acted") from None
+        except (BrokenOff, BadAnswer) as error:
+            log.warning("no valid answer from %s: %s", upstream.authority.decode(), error)
+            detail = f"{error}; it may or may not have acted"
+            raise Problem(502, "bad-gateway", detail, headers={"retry-after": "1"}) from None
+
+
+def passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Those request headers that services see. Raises `Problem` 400 if one stands twice that may not."""
+    kept = [header for header in headers if header[0] in REQUEST_HEADERS]
+    names = [name for name, _ in kept if name in ONCE]
+    if len(set(names)) != len(names):
+        raise Problem(400, "bad-request", "a header that has one value stands twice")
+    return kept
+
+
+def values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in headers if name == wanted]
+
+
+def check_content_type(headers: list[tuple[bytes, bytes]]) -> None:
+    found = next((value for name, value in headers if name == b"content-type"), b"")
+    if found.partition(b";")[0].strip().lower() != JSON:
+        raise Problem(415, "unsupported-media-type", "a command is sent as application/json")
+
+
+async def whole(receive: Receive) -> bytes:
+    """The body, which the edge has bounded. A client that goes away in its middle gets nothing passed on."""
+    parts = list[bytes]()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "bad-request", "the body ended before it was complete")
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def written(scope: Scope, authority: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """The request as the service gets it: the address byte for byte, our own ids, and a length."""
+    context, query = current(), scope["query_string"]
+    target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
+    lines = [scope["method"].encode() + b" " + target + b" HTTP/1.1", b"host: " + authority]
+    lines += [name + b": " + value for name, value in headers]
+    lines.append(b"x-request-id: " + context.request_id.encode())
+    lines.append(b"traceparent: " + context.traceparent.encode())
+    if scope["method"] == "POST":
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+async def relay(connection: Connection, send: Send, stall_seconds: float) -> None:
+    """Hands the answer to the client: at once if it is complete, else as it comes."""
+    headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
+    body, complete = connection.take(), connection.complete
+    length = b"%d" % len(body) if complete else declared_length(connection)
+    if length is not None and connection.status not in (204, 304):
+        headers.append((b"content-length", length))
+    await send({"type": "http.response.start", "status": connection.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": not complete})
+    if not complete:
+        async for part in connection.rest(stall_seconds):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def declared_length(connection: Connection) -> bytes | None:
+    return next((value for name, value in connection.headers if name == b"content-length"), None)
+
+
+def unavailable(detail: str) -> Problem:
+    return Problem(503, "service-unavailable", detail, headers={"retry-after": "1"})

@@ -1,0 +1,99 @@
+"""Where a request goes: derived from the domains' declarations, never from what a client sends."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import unquote_to_bytes
+
+from domains.kernel import Domain
+from infra.web import Problem
+
+Side = Literal["write", "read"]
+PREFIX = b"/v1/"
+EVENTS = "events"
+STREAMS_READ = "streams:read"
+SIMPLE = re.compile(rb"[A-Za-z0-9_-]+")
+FORBIDDEN = ("", ".", "..")
+SEPARATOR_OR_CONTROL = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
+MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The service that answers, the scope that it takes, and the declared route for logs and measurements."""
+
+    domain: str
+    side: Side
+    scope: str
+    template: str
+
+
+class Routes:
+    """The addresses of all domains."""
+
+    def __init__(self, domains: Mapping[str, Domain]) -> None:
+        self._domains = {name: targets(domain) for name, domain in domains.items()}
+
+    def find(self, method: str, raw_path: bytes) -> Target:
+        """The target of a request. Raises `Problem` 400, 404 or 405."""
+        segments = [plain(segment) for segment in raw_path.removeprefix(PREFIX).split(b"/")]
+        found = self._domains.get(segments[0])
+        by_method = found.by_method(segments[1:]) if found else {}
+        if not by_method:
+            raise Problem(404, "not-found", "there is nothing at this address")
+        if method not in by_method:
+            allow = ", ".join(sorted(by_method))
+            raise Problem(405, "method-not-allowed", f"this address knows {allow} only", headers={"allow": allow})
+        return by_method[method]
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The addresses of one domain. A view's name comes before an aggregate's id of the same spelling."""
+
+    commands: Mapping[str, Target]
+    lists: Mapping[str, Target]
+    rows: Mapping[str, Target]
+    events: Target
+
+    def by_method(self, segments: list[str]) -> Mapping[str, Target]:
+        found: dict[str, Target] = {}
+        match segments:
+            case [view] if view in self.lists:
+                found["GET"] = self.lists[view]
+            case [first, last]:
+                if first in self.rows:
+                    found["GET"] = self.rows[first]
+                elif last == EVENTS:
+                    found["GET"] = self.events
+                if last in self.commands:
+                    found["POST"] = self.commands[last]
+        return found
+
+
+def targets(domain: Domain) -> Targets:
+    name, write, read = domain.name, f"{domain.name}:write", f"{domain.name}:read"
+    return Targets(
+        commands={one: Target(name, "write", write, f"/v1/{name}/{{id}}/{one}") for one in domain.commands},
+        lists={view.name: Target(name, "read", read, f"/v1/{name}/{view.name}") for view in domain.views},
+        rows={view.name: Target(name, "read", read, f"/v1/{name}/{view.name}/{{key}}") for view in domain.views},
+        events=Target(name, "write", STREAMS_READ, f"/v1/{name}/{{id}}/{EVENTS}"),
+    )
+
+
+def plain(segment: bytes) -> str:
+    """A path segment, decoded; refused when a service could read it as something else than a name."""
+    if SIMPLE.fullmatch(segment):
+        return segment.decode()
+    try:
+        text = unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise unreadable() from None
+    if text in FORBIDDEN or SEPARATOR_OR_CONTROL.search(text) or MALFORMED.search(segment):
+        raise unreadable()
+    return text
+
+
+def unreadable() -> Problem:
+    return Problem(400, "invalid-path", "the address has a segment that no address here has")
