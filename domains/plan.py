@@ -2,7 +2,7 @@
 
 from domains.discovery import discover
 from domains.kernel import Domain
-from infra.plan import OPERATOR, Acl, Database, Job, Plan, Topic
+from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
 
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 LARGEST_RECORD = str(2 * 1024 * 1024)
@@ -31,4 +31,7 @@ def write_side(domain: Domain) -> Plan:
         acls=(Acl(writer, "topic", domain.events_topic, ("READ", "WRITE", "DESCRIBE")),),
         databases=(Database(database, migrator, (writer, OPERATOR)),),
         jobs=(Job(f"{domain.name}-events-migrate", "eventstore", ("migrate", database, writer, OPERATOR), migrator),),
+        processes=(
+            Process(writer, "domains", (domain.name,), writer, ("kafka", "postgres", "issuer"), (domain.name, "write")),
+        ),
     )

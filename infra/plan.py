@@ -85,6 +85,12 @@ class Plan:
         )
 
     @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every scope that a token can have: to ask and to act for each domain, and to read streams."""
+        domains = sorted({process.serves[0] for process in self.processes if process.serves})
+        return (*(f"{domain}:{verb}" for domain in domains for verb in ("read", "write")), "streams:read")
+
+    @property
     def principals(self) -> tuple[str, ...]:
         """Every name that needs a certificate and a password, sorted."""
         names = {acl.principal for acl in self.acls} | {part.principal for part in self.jobs + self.processes}

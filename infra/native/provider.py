@@ -1,6 +1,7 @@
 """Starts, stops and shows the system on this machine."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -19,8 +20,8 @@ from infra.errors import NotRunning, StartFailed
 from infra.native import kafka, postgres, tools
 from infra.native.processes import plain_environment, ready_reason, told
 from infra.native.state import State
-from infra.pki import Authority
-from infra.plan import Acl, Database, Job, Plan, Process, Topic, assemble
+from infra.pki import Authority, write
+from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic, assemble
 from infra.postgres import conninfo
 from infra.settings import Settings
 from infra.topics import Admin
@@ -68,6 +69,7 @@ class Native:
         wanted = set(self.components if only is None else only)
         with self.state.locked():
             self._issue(postgres.SUPERUSER, kafka.BROKER, kafka.ADMIN, *self.plan.principals)
+            self.add_client(OPERATOR, self.settings(OPERATOR).password, self.plan.scopes)
             servers = [name for name in SERVERS if name in wanted]
             with ThreadPoolExecutor(len(SERVERS)) as pool:
                 list(pool.map(self._start_server, servers))
@@ -129,6 +131,13 @@ class Native:
         """A right, and the user that has it, also outside the plan."""
         self.admin().users([self.settings(acl.principal)])
         self.admin().acls([acl])
+
+    def add_client(self, id: str, secret: str, scopes: Collection[str]) -> None:
+        """Makes a client known to the development issuer."""
+        self._issue("issuer")
+        file = self._credentials / "issuer" / "clients.json"
+        known = json.loads(file.read_text()) if file.exists() else {}
+        write(file, json.dumps({**known, id: {"secret": secret, "scopes": list(scopes)}}, indent=1).encode())
 
     def admin(self) -> Admin:
         return Admin(self.settings(kafka.ADMIN))

@@ -22,6 +22,7 @@ from infra.plan import own as infra_plan
 from infra.postgres import conninfo
 
 SERVERS = ("postgres", "kafka")
+EVERYTHING = (*SERVERS, *sorted(process.name for process in (plan() + infra_plan()).processes))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def system(floor):
 
 
 def pids(system):
-    return {name: system.state.running(name).pid for name in SERVERS}
+    return {name: system.state.running(name).pid for name in EVERYTHING if system.state.running(name)}
 
 
 def states(system):
@@ -47,7 +48,7 @@ def test_up_twice_changes_nothing(system):
     before = pids(system)
     system.up()
     assert pids(system) == before
-    assert states(system) == dict.fromkeys(SERVERS, "running")
+    assert states(system) == dict.fromkeys(EVERYTHING, "running")
 
 
 def test_two_systems_stand_side_by_side(system, floor):
@@ -55,7 +56,7 @@ def test_two_systems_stand_side_by_side(system, floor):
     assert not set(system.state.read()["ports"].values()) & set(floor.state.read()["ports"].values())
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", EVERYTHING)
 def test_a_crashed_server_is_named_and_comes_back_with_its_data(system, name):
     system.create_database(Database("kept", "orders-migrate", ("orders-write",)))
     system.create_topic(Topic("kept.topic", 1))
@@ -141,7 +142,7 @@ def test_down_ends_what_up_started_and_nothing_else(system, floor):
     before = pids(system)
     system.down()
     assert not [pid for pid in before.values() if psutil.pid_exists(pid)]
-    assert states(system) == dict.fromkeys(SERVERS, "stopped")
+    assert states(system) == dict.fromkeys(EVERYTHING, "stopped")
     assert states(floor) == dict.fromkeys(SERVERS, "running")
 
 
