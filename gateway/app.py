@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 import orjson
@@ -14,14 +14,12 @@ from gateway.pages import page
 from gateway.proxy import Proxy, Services
 from gateway.routes import Routes
 from gateway.upstream import Limits, Upstream
-from infra.errors import IssuerUnavailable
 from infra.health import Health
 from infra.oidc import Verifier
 from infra.settings import Settings
 from infra.web import Application, Problem, application, tls
 
 BODY_LIMIT = 512 * 1024
-KEYS_SECONDS = 1.0
 CACHED = {"cache-control": "public, max-age=300"}
 
 
@@ -35,7 +33,7 @@ def gateway(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(load_keys(verifier), name="issuer keys")
+        loading = asyncio.create_task(verifier.load_as_soon_as_possible(), name="issuer keys")
         try:
             yield
         finally:
@@ -82,15 +80,6 @@ def known_services(settings: Settings, domains: Mapping[str, Domain], limits: Li
 def missing(domains: Mapping[str, Domain], services: Services) -> str | None:
     unknown = [f"{domain}-{side}" for domain in domains for side in ("write", "read") if (domain, side) not in services]
     return f"no address is known for {', '.join(unknown)}" if unknown else None
-
-
-async def load_keys(verifier: Verifier) -> None:
-    """Loads the issuer's keys as soon as it answers, so that the first request need not wait for them."""
-    while verifier.unready():
-        with suppress(IssuerUnavailable):
-            await verifier.load()
-            return
-        await asyncio.sleep(KEYS_SECONDS)
 
 
 def overview(domains: Mapping[str, Domain]) -> dict[str, object]:

@@ -31,6 +31,7 @@ LEEWAY_SECONDS = 5
 LONGEST_TOKEN = 8192
 CACHED_TOKENS = 10_000
 REFETCH_SECONDS = 10.0
+RETRY_SECONDS = 0.25
 REFRESH_SECONDS = 300.0
 
 
@@ -53,8 +54,7 @@ class Verifier:
         self._issuer, self._audience = settings.oidc_issuer, settings.oidc_audience
         self._tls = client(settings, identified=False)
         self._keys: Keys = {}
-        self._tried_at = self._fetched_at = -REFRESH_SECONDS
-        self._reachable = False
+        self._fetched_at, self._next_fetch, self._reachable = -REFRESH_SECONDS, 0.0, False
         self._fetching = asyncio.Lock()
         self._known: OrderedDict[bytes, Identity] = OrderedDict()
 
@@ -68,6 +68,12 @@ class Verifier:
             await self._fetch()
         if not self._keys:
             raise IssuerUnavailable("the token issuer does not answer")
+
+    async def load_as_soon_as_possible(self) -> None:
+        """Returns when the keys are there: the issuer may start after us."""
+        while self.unready():
+            await self._fetch()
+            await asyncio.sleep(RETRY_SECONDS if self.unready() else 0)
 
     async def verify(self, token: str) -> Identity:
         """Whose token this is. Raises `TokenRefused`, or `IssuerUnavailable` if that cannot be found out."""
@@ -111,18 +117,18 @@ class Verifier:
         return found
 
     async def _fetch(self) -> None:
-        """Asks the issuer for its keys, at most once in a while however many ask."""
+        """Asks the issuer for its keys, at most once in a while however many ask. If it is down, the old keys stay."""
         async with self._fetching:
-            if monotonic() - self._tried_at < REFETCH_SECONDS:
+            if monotonic() < self._next_fetch:
                 return
-            self._tried_at = monotonic()
             try:
                 keys = await fetch_keys(self._issuer, self._tls)
             except IssuerUnavailable as error:
-                self._reachable = False
+                self._reachable, self._next_fetch = False, monotonic() + RETRY_SECONDS
                 log.warning("no keys from the token issuer: %s", error)
                 return
             self._reachable, self._fetched_at = True, monotonic()
+            self._next_fetch = self._fetched_at + REFETCH_SECONDS
             if keys != self._keys:
                 self._keys = keys
                 self._known.clear()

@@ -2,15 +2,13 @@
 
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from infra.errors import SettingsError
-from infra.pki import write
 
 FILE = "clients.json"
 
@@ -62,15 +60,3 @@ def listed(file: Path) -> dict[str, Client]:
         raise SettingsError(
             f"{file} is malformed: {error.error_count()} faults", "delete it, and start again"
         ) from None
-
-
-def register(credentials: Path, name: str, scopes: Iterable[str]) -> str:
-    """Lets a client ask the issuer of these credentials for these scopes. Returns its secret, which stays the same."""
-    file = credentials / FILE
-    known = listed(file) if file.exists() else {}
-    secret = known[name].secret if name in known else secrets.token_urlsafe(32)
-    granted = tuple(sorted(scopes))
-    if name not in known or known[name].scopes != granted:
-        known[name] = Client(secret=secret, scopes=granted)
-        write(file, orjson.dumps({one: client.model_dump() for one, client in known.items()}), 0o600)
-    return secret
