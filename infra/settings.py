@@ -1,37 +1,57 @@
 """The settings of one process: environment variables `HEADRACE_*`, and secrets as files."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import DirectoryPath, Field, ValidationError
+from pydantic import AfterValidator, DirectoryPath, Field, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as Unparsable
 
 from infra.errors import SettingsError
 
 PREFIX = "HEADRACE_"
+HTTPS = re.compile(r"https://[^/?#@\s]+(/[^?#\s]*)?")
+
+
+def https(address: str) -> str:
+    if HTTPS.fullmatch(address) is None:
+        raise ValueError(f"must be an https address, not {address!r}")
+    return address
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Https = Annotated[str, AfterValidator(https)]
 
 
 class Settings(BaseSettings):
     """What a process is told. `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem` and `password`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     environment: Literal["development", "production"] = "production"
-    principal: str
+    principal: Name
     credentials: DirectoryPath
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     host: str = "127.0.0.1"
-    api_port: int = Field(default=8443, ge=1, le=65535)
-    health_port: int = Field(default=8444, ge=1, le=65535)
+    api_port: Port = 8443
+    health_port: Port = 8444
     drain_seconds: float = Field(default=10.0, gt=0, le=300)
     kafka_bootstrap: str | None = None
     postgres_host: str | None = None
-    postgres_port: int = Field(default=5432, ge=1, le=65535)
-    oidc_issuer: str | None = None
+    postgres_port: Port = 5432
+    oidc_issuer: Https | None = None
     oidc_audience: str = "headrace"
-    services: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    services: Mapping[str, Mapping[str, Https]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> Self:
+        if self.api_port == self.health_port:
+            raise ValueError(f"{PREFIX}API_PORT and {PREFIX}HEALTH_PORT are the same")
+        return self
 
     @property
     def ca_file(self) -> Path:
@@ -51,7 +71,10 @@ class Settings(BaseSettings):
 
     @property
     def password(self) -> str:
-        return self.password_file.read_text().strip()
+        try:
+            return self.password_file.read_text().strip()
+        except FileNotFoundError:
+            raise SettingsError(f"{self.password_file} is missing") from None
 
     def need(self, *names: str) -> Self:
         """These settings, or `SettingsError` naming those that are missing."""
@@ -64,18 +87,30 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """The settings of this process; anything unknown, missing or unsafe is refused by name."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise SettingsError(f"unknown setting: {', '.join(unknown)}", f"known are {', '.join(sorted(known))}")
     try:
         settings = Settings()
     except ValidationError as error:
-        faults = (f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
-        raise SettingsError("; ".join(faults)) from None
+        raise SettingsError("; ".join(map(fault, error.errors()))) from None
+    except Unparsable:
+        raise SettingsError(f"{PREFIX}SERVICES is not a JSON object") from None
+    check_files(settings)
+    return settings
+
+
+def fault(error: Mapping[str, Any]) -> str:
+    """One fault in words, with the name of the variable."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{PREFIX}{str(error['loc'][0]).upper()}: {message}" if error["loc"] else message
+
+
+def check_files(settings: Settings) -> None:
+    """Credentials must be there, and secrets must be for their owner only."""
+    for file in (settings.ca_file, settings.cert_file, settings.key_file):
+        if not file.is_file():
+            raise SettingsError(f"{file} is missing")
     for secret in (settings.key_file, settings.password_file):
         if secret.exists() and secret.stat().st_mode & 0o077:
             raise SettingsError(f"{secret} can be read by others", f"chmod 600 {secret}")
-    issuer = settings.oidc_issuer
-    if issuer is not None and not issuer.startswith("https://"):
-        raise SettingsError(f"{PREFIX}OIDC_ISSUER must be an https address, not {issuer!r}")
-    return settings
