@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -16,6 +16,8 @@ from eventstore.errors import TopicUnavailable
 from eventstore.topic import Genuine, Placed, events_of, highest
 from infra.kafka import aiokafka, librdkafka
 from infra.settings import Settings
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +70,29 @@ class KafkaTopic:
 
     async def tails(self, genuine: Genuine) -> Sequence[int]:
         await self._drop_sender()
+        return await to_the_end(self._look(genuine))
+
+    async def _look(self, genuine: Genuine) -> Sequence[int]:
         consumer = AIOKafkaConsumer(**aiokafka(self._settings, **LOOKING))
+        consumer.assign(self._places)
         try:
             await consumer.start()
+            await asyncio.sleep(0)  # lets its own task begin: one that never began breaks its stop
             return await self._tails(consumer, genuine)
         except (KafkaError, TimeoutError, OSError) as error:
             raise TopicUnavailable(f"{self._name}: {type(error).__name__}: {error}") from error
         finally:
             await consumer.stop()
 
+    @property
+    def _places(self) -> list[Any]:
+        return [TopicPartition(self._name, number) for number in range(self._partitions)]
+
     async def _tails(self, consumer: Any, genuine: Genuine) -> Sequence[int]:
-        places = [TopicPartition(self._name, number) for number in range(self._partitions)]
+        actual = len(consumer.partitions_for_topic(self._name) or ())
+        if actual != self._partitions:
+            raise TopicUnavailable(f"{self._name} has {actual} partitions, {self._partitions} are declared")
+        places = self._places
         first, end = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
         return [await self._tail(consumer, place, first[place], end[place], genuine) for place in places]
 
@@ -98,6 +112,17 @@ class KafkaTopic:
         if self._sender is not None:
             await self._sender.close()
             self._sender = None
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work even if we are cancelled meanwhile: a consumer that is cut off leaves its connections open."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        task.exception()
+        raise
 
 
 async def read(consumer: Any, place: Any, start: int, end: int) -> list[Record]:

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Producer
 
 from eventstore.cloudevents import Record, decode, encode
+from eventstore.errors import TopicUnavailable
 from eventstore.kafka import KafkaTopic
 from eventstore.lead import Alone
 from eventstore.memory import MemoryStore
@@ -46,7 +47,7 @@ class OnKafka(KafkaTopic):
 
     async def held(self, partition):
         place = TopicPartition(self._name, partition)
-        consumer = AIOKafkaConsumer(**aiokafka(self._settings))
+        consumer = AIOKafkaConsumer(**aiokafka(self._settings, fetch_max_wait_ms=20))
         await consumer.start()
         try:
             end = (await consumer.end_offsets([place]))[place]
@@ -242,3 +243,10 @@ async def test_a_forged_event_with_a_far_position_makes_the_relay_skip_nothing(t
         await caught_up(relay, 50)
     found = Counter([decode(r.key, r.value, r.headers).id for p in range(PARTITIONS) for r in await topic.held(p)])
     assert all(found[e.id] == 1 for e in await store.read_log())
+
+
+async def test_a_topic_with_another_number_of_partitions_is_refused(floor):
+    async with on_kafka(floor) as topic:
+        other = KafkaTopic(floor.settings("contract-write"), topic._name, 3)
+        with pytest.raises(TopicUnavailable, match="has 4 partitions, 3 are declared"):
+            await other.tails(everything_is_genuine)

@@ -49,7 +49,7 @@ async def write(store, count, seed=0):
 async def held(topic, partition):
     """Everything that stands in a partition."""
     place = TopicPartition(topic._name, partition)
-    consumer = AIOKafkaConsumer(**aiokafka(topic._settings))
+    consumer = AIOKafkaConsumer(**aiokafka(topic._settings, fetch_max_wait_ms=20))
     await consumer.start()
     try:
         end = (await consumer.end_offsets([place]))[place]
@@ -115,7 +115,7 @@ async def process(place, topic, environment):
 async def arrived(topic, at_least):
     """Waits until so many records stand in the topic."""
     places = [TopicPartition(topic._name, partition) for partition in range(topic.partitions)]
-    consumer = AIOKafkaConsumer(**aiokafka(topic._settings))
+    consumer = AIOKafkaConsumer(**aiokafka(topic._settings, fetch_max_wait_ms=20))
     await consumer.start()
     try:
         async with asyncio.timeout(30):
