@@ -14,7 +14,7 @@ PREFIX = b"/v1/"
 EVENTS = "events"
 STREAMS_READ = "streams:read"
 SIMPLE = re.compile(rb"[A-Za-z0-9_-]+")
-FORBIDDEN = ("", ".", "..")
+FORBIDDEN = (".", "..")
 SEPARATOR_OR_CONTROL = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
 MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -41,7 +41,7 @@ class Routes:
         found = self._domains.get(segments[0])
         by_method = found.by_method(segments[1:]) if found else {}
         if not by_method:
-            raise Problem(404, "not-found", "there is nothing at this address")
+            raise nothing()
         if method not in by_method:
             allow = ", ".join(sorted(by_method))
             raise Problem(405, "method-not-allowed", f"this address knows {allow} only", headers={"allow": allow})
@@ -86,6 +86,8 @@ def plain(segment: bytes) -> str:
     """A path segment, decoded; refused when a service could read it as something else than a name."""
     if SIMPLE.fullmatch(segment):
         return segment.decode()
+    if not segment:
+        raise nothing()
     try:
         text = unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
@@ -93,6 +95,10 @@ def plain(segment: bytes) -> str:
     if text in FORBIDDEN or SEPARATOR_OR_CONTROL.search(text) or MALFORMED.search(segment):
         raise unreadable()
     return text
+
+
+def nothing() -> Problem:
+    return Problem(404, "not-found", "there is nothing at this address")
 
 
 def unreadable() -> Problem:

@@ -1,11 +1,71 @@
-"""Real servers with real TLS, in this process."""
+"""Real servers with real TLS, in this process: an issuer, the services of a small domain, and the gateway."""
 
+import asyncio
+import json
 import socket
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
+import aiohttp
 import pytest
+import pytest_asyncio
+import uvloop
+from fastapi import Response
+from joserfc import jwt
+from joserfc.jwk import ECKey
+from yarl import URL
 
-from infra.pki import Authority
+from domains.kernel import Command, Decider, Domain, Event, Row, View
+from gateway.app import gateway
+from gateway.upstream import Limits
+from infra.health import Health
+from infra.issuer.app import issuer
+from infra.pki import Authority, write
 from infra.settings import Settings
+from infra.web import application, running, tls
+
+SCOPES = ("parcels:read", "parcels:write", "streams:read")
+SECRET = "a secret of the tests, long enough"
+
+
+def pytest_asyncio_loop_factories(config, item):  # noqa: ARG001  # the hook's own names
+    """The services run on uvloop, so the tests do."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+class SendParcel(Command):
+    parcel: str
+    weight: int
+
+
+class ParcelSent(Event):
+    parcel: str
+    weight: int
+
+
+class Parcel(Row):
+    """A parcel on its way."""
+
+    parcel: str
+    weight: int
+
+
+PARCELS = Domain(
+    name="parcels",
+    identity="parcel",
+    commands={"send": SendParcel},
+    events={"parcels.ParcelSent.v1": ParcelSent},
+    decider=Decider(None, lambda state, _: state, lambda _, __: []),
+    views=(View("on-the-way", Parcel, "parcel", lambda event: event.parcel, lambda row, _: row, ("weight",)),),
+)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +87,137 @@ def settings_of(authority, tmp_path_factory):
     return make
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture(scope="session")
+def foreign_settings(tmp_path_factory):
+    """Credentials of the right names that another authority gave."""
+    folder = tmp_path_factory.mktemp("foreign")
+    other = Authority(folder / "authority")
+
+    def make(principal):
+        other.issue(folder / principal, principal)
+        return Settings(principal=principal, credentials=folder / principal, environment="development")
+
+    return make
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def problem(self):
+        """The slug of the problem that this answer is."""
+        assert self.headers["content-type"] == "application/problem+json"
+        return json.loads(self.body)["type"].removeprefix("/problems/")
+
+
+class Recorder:
+    """A service that answers everything and remembers what reached it."""
+
+    def __init__(self, settings):
+        self.settings, self.seen, self.answers = settings, [], []
+        self.app = application(settings.principal, settings, Health(), peers=frozenset({"gateway"}), body_limit=1 << 20)
+
+        async def answer(request):
+            body = await request.body()
+            self.seen.append(
+                (request.method, request.scope["raw_path"], request.scope["query_string"], request.headers, body)
+            )
+            return self.answers.pop(0) if self.answers else Response(b'{"ok":true}', media_type="application/json")
+
+        self.app.add_route("/{path:path}", answer, methods=["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"])
+
+
+class World:
+    """The whole chain, and the ways to use and misuse it."""
+
+    def __init__(self, settings_of):
+        address = f"https://127.0.0.1:{free_port()}"
+        self.issuer_settings = settings_of("issuer", api_port=int(address.rpartition(":")[2]), oidc_issuer=address)
+        self.write, self.read = Recorder(settings_of("parcels-write")), Recorder(settings_of("parcels-read"))
+        places = {"write": self.write.settings.api_port, "read": self.read.settings.api_port}
+        services = {"parcels": {side: f"https://127.0.0.1:{port}" for side, port in places.items()}}
+        self.settings = settings_of("gateway", oidc_issuer=address, services=services)
+        self.health, self.address = Health(), address
+
+    @asynccontextmanager
+    async def running(self):
+        clients = json.dumps({"operator": {"secret": SECRET, "scopes": SCOPES}}).encode()
+        write(self.issuer_settings.credentials / "clients.json", clients)
+        limits = Limits(connect_seconds=1.0, answer_seconds=1.0, stall_seconds=1.0, queue_seconds=1.0)
+        async with AsyncExitStack() as stack:
+            health = Health()
+            await stack.enter_async_context(running(self.issuer_settings, issuer(self.issuer_settings, health), health))
+            for service in (self.write, self.read):
+                await stack.enter_async_context(running(service.settings, service.app, Health()))
+            app = gateway(self.settings, self.health, {"parcels": PARCELS}, limits)
+            await stack.enter_async_context(running(self.settings, app, self.health))
+            self.trust = tls.client(self.settings, identified=False)
+            connector = aiohttp.TCPConnector(ssl=self.trust)
+            self.client = await stack.enter_async_context(aiohttp.ClientSession(self.url, connector=connector))
+            yield self
+
+    @property
+    def url(self):
+        return f"https://127.0.0.1:{self.settings.api_port}"
+
+    @property
+    def seen(self):
+        return self.write.seen + self.read.seen
+
+    def key(self):
+        """The issuer's own key, for tokens that only it could have signed."""
+        file = self.issuer_settings.credentials / "signing.pem"
+        key = ECKey.import_key(file.read_bytes())
+        return key, key.thumbprint()
+
+    def claims(self, **other):
+        now = int(time.time())
+        given = {"iss": self.address, "aud": "headrace", "sub": "ann", "client_id": "ann", "jti": "1", "iat": now}
+        return {**given, "exp": now + 60, "scope": " ".join(SCOPES), **other}
+
+    def token(self, header=None, **claims):
+        key, kid = self.key()
+        given = {"alg": "ES256", "kid": kid, "typ": "at+jwt", **(header or {})}
+        kept = {name: value for name, value in self.claims(**claims).items() if value is not None}
+        return jwt.encode({name: value for name, value in given.items() if value}, kept, key, default_type=None)
+
+    def bearer(self, **claims):
+        return {"authorization": f"Bearer {self.token(**claims)}"}
+
+    async def ask(self, method, path, **more):
+        """A request with a good token, unless other headers are given; the address is sent byte for byte."""
+        headers = {**self.bearer(), **more.pop("headers", {})}
+        async with self.client.request(method, URL(self.url + path, encoded=True), headers=headers, **more) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def raw(self, sent, port=None, context=None, until=None):
+        """Sends bytes over TLS and returns everything that comes back."""
+        return await exchange(port or self.settings.api_port, sent, context or self.trust, until)
+
+
+async def exchange(port, sent, context, until=None):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        async with asyncio.timeout(10):
+            writer.write(sent)
+            return await (reader.readuntil(until) if until else reader.read())
+    finally:
+        writer.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(settings_of):
+    async with World(settings_of).running() as running_world:
+        yield running_world
+
+
+@pytest.fixture(autouse=True)
+def forget(request):
+    """Each test sees only what its own requests did."""
+    if "world" in request.fixturenames:
+        world = request.getfixturevalue("world")
+        world.write.seen.clear()
+        world.read.seen.clear()
