@@ -1,4 +1,4 @@
-"""headrace up | down | status | topics"""
+"""headrace up | down | status | token | topics"""
 
 from typing import Annotated
 
@@ -6,11 +6,12 @@ import typer
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.table import Table
 
+from infra import tokens
 from infra.console import Exit, clear_errors, err, fail, out, show_json
 from infra.errors import NotRunning
 from infra.kafka import MECHANISM, PROTOCOL, librdkafka
 from infra.native import Native, here
-from infra.plan import KAFKA_UI
+from infra.plan import KAFKA_UI, OPERATOR
 
 app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
@@ -51,6 +52,18 @@ def show(system: Native, as_json: bool) -> None:
         state = f"[{COLOURS[part.state]}]{part.state}[/]"
         table.add_row(part.name, state, *numbers, part.waits_for or "\n".join(part.log_tail))
     out.print(table)
+
+
+@app.command()
+def token(
+    scope: Annotated[str | None, typer.Option(help="Scopes, separated by spaces; all when left out.")] = None,
+) -> None:
+    """Print an access token of the development issuer, and nothing else."""
+    with clear_errors():
+        system = here()
+        out.print(
+            tokens.token(system.settings(OPERATOR), (scope or " ".join(system.plan.scopes)).split()), markup=False
+        )
 
 
 topics = typer.Typer(

@@ -1,39 +1,40 @@
-"""Gets an access token with client credentials: for the command line, the demo and tests."""
+"""Access tokens of the development issuer, for the command line and for what acts in a person's name."""
 
+import ssl
+from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
-from time import time
+from http.client import HTTPException, HTTPSConnection
+from urllib.parse import quote, urlencode, urlsplit
 
-import aiohttp
+import orjson
 
-from infra.errors import IssuerUnavailable, TokenRefused
-from infra.jwks import TIMEOUT, discover, endpoint
+from infra.errors import InfraError, NotRunning
 from infra.settings import Settings
-from infra.web.tls import client
+
+SECONDS = 10
+FORM = "application/x-www-form-urlencoded"
 
 
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    text: str
-    scopes: frozenset[str]
-    expires_at: float
+def token(client: Settings, scopes: Iterable[str]) -> str:
+    """A token for a client (its principal and password). Raises `NotRunning`, or `InfraError` with the refusal."""
+    client.need("oidc_issuer")
+    answer = asked(client, {"grant_type": "client_credentials", "scope": " ".join(scopes)})
+    if "access_token" not in answer:
+        raise InfraError(f"the issuer gives no token: {answer.get('error_description') or answer.get('error')}")
+    return str(answer["access_token"])
 
 
-async def fetch_token(settings: Settings, name: str, secret: str, scopes: Iterable[str]) -> AccessToken:
-    """A token for these scopes. Raises `TokenRefused` if the issuer says no, `IssuerUnavailable` if it says nothing."""
-    settings.need("oidc_issuer")
-    tls = client(settings, identified=False)
-    form = {"grant_type": "client_credentials", "scope": " ".join(scopes)}
-    connector = aiohttp.TCPConnector(ssl=tls, force_close=True)
-    async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
-        issuer = str(settings.oidc_issuer)
-        address = endpoint(await discover(session, issuer), "token_endpoint", issuer)
-        headers = {"authorization": aiohttp.encode_basic_auth(name, secret)}
-        try:
-            async with session.post(address, data=form, headers=headers, allow_redirects=False) as answer:
-                content = await answer.json()
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise IssuerUnavailable(f"the token issuer does not answer: {error!r}") from error
-    if answer.status != 200:
-        raise TokenRefused(f"the issuer refused: {content.get('error_description', content)}")
-    return AccessToken(content["access_token"], frozenset(content["scope"].split()), time() + content["expires_in"])
+def asked(client: Settings, form: dict[str, str]) -> dict[str, object]:
+    issuer = urlsplit(str(client.oidc_issuer))
+    secret = b64encode(f"{quote(client.principal)}:{quote(client.password)}".encode()).decode()
+    context = ssl.create_default_context(cafile=str(client.ca_file))
+    connection = HTTPSConnection(issuer.hostname or "", issuer.port, timeout=SECONDS, context=context)
+    try:
+        headers = {"authorization": f"Basic {secret}", "content-type": FORM, "accept": "application/json"}
+        connection.request("POST", f"{issuer.path}/token", urlencode(form), headers)
+        answer: dict[str, object] = orjson.loads(connection.getresponse().read(64 * 1024))
+    except (OSError, HTTPException, ValueError) as error:
+        raise NotRunning(f"the token issuer does not answer: {error}", "headrace up") from None
+    finally:
+        connection.close()
+    return answer
