@@ -9,6 +9,7 @@ from gateway.errors import BadAnswer, BrokenOff, TooSlow, UpstreamError
 
 HEAD_LIMIT = 32 * 1024
 HIGH_WATER = 256 * 1024
+VERSIONS = frozenset({"1.0", "1.1"})
 NO_BODY = frozenset({204, 304})
 
 Headers = list[tuple[bytes, bytes]]
@@ -135,6 +136,8 @@ class Connection(asyncio.Protocol):
             return
         self.status = status
         self.reusable = self.reusable and self._parser.should_keep_alive()
+        if self._parser.get_http_version() not in VERSIONS:
+            raise BadAnswer("the service does not speak HTTP/1")
         if status not in NO_BODY and not framed(self.headers):
             raise BadAnswer("the end of the answer cannot be known")
         self._begun = True

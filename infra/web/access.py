@@ -90,4 +90,4 @@ class Durations:
 def template(scope: Mapping[str, Any]) -> str:
     """The declared route that a request met: never what the client sent."""
     declared: str | None = scope.get("route_template") or getattr(scope.get("route"), "path", None)
-    return declared or "unmatched"
+    return declared or scope["app"].templates.get(scope.get("endpoint"), "unmatched")

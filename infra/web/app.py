@@ -33,7 +33,13 @@ class Application(FastAPI):
     ) -> None:
         super().__init__(title=title, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, **more)
         self.rules, self.access, self._before = rules, access, before
+        self.templates: dict[Any, str] = {}
         install(self)
+
+    def add_route(self, path: str, route: Any, *arguments: Any, **more: Any) -> None:
+        # FastAPI tells nobody which plain route was met, but which endpoint.
+        self.templates[route] = path
+        super().add_route(path, route, *arguments, **more)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()

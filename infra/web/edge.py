@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * 1024 * 1024
 CLIENT_GONE = 499
+CLOSE = {"connection": "close"}
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -71,18 +72,18 @@ class Edge:
 
 
 BROKEN = Problem(500, "internal-error", "something broke; the request id finds the log lines")
-STOPPING = Problem(503, "service-unavailable", "the service stops", headers={"retry-after": "1", "connection": "close"})
+STOPPING = Problem(503, "service-unavailable", "the service stops", headers={"retry-after": "1", **CLOSE})
 
 
 class Sent:
     """What the edge needs of a request's head, found in one pass."""
 
-    __slots__ = ("chunked", "length", "request_id", "traceparent")
+    __slots__ = ("chunked", "hosts", "length", "request_id", "traceparent")
 
     def __init__(self, headers: Headers) -> None:
         self.request_id: str | None = None
         self.traceparent: str | None = None
-        self.length = 0
+        self.length = self.hosts = 0
         self.chunked = False
         for name, value in headers:
             if name == b"x-request-id":
@@ -93,6 +94,8 @@ class Sent:
                 self.length = int(value)
             elif name == b"transfer-encoding":
                 self.chunked = True
+            elif name == b"host":
+                self.hosts += 1
 
 
 class Exchange:
@@ -109,6 +112,8 @@ class Exchange:
         peers = self._rules.peers
         if peers is not None and self.scope.get("peer") not in peers:
             raise Problem(403, "peer-not-allowed", "this certificate may not call here")
+        if sent.hosts != 1 and self.scope["http_version"] != "1.0":
+            raise Problem(400, "bad-request", "a request names its host once", headers=CLOSE)
         if sent.length > self._rules.body_limit:
             raise self._too_large()
 
@@ -117,7 +122,7 @@ class Exchange:
             413,
             "content-too-large",
             f"a body here has at most {self._rules.body_limit} bytes",
-            headers={"connection": "close"},
+            headers=CLOSE,
         )
 
     async def bounded_receive(self) -> Message:

@@ -12,6 +12,7 @@ HEAD_LIMIT = 32 * 1024
 HEAD_SECONDS = 20.0
 DISCARD_LIMIT = 4 * 1024 * 1024
 
+VERSIONS = frozenset({"1.0", "1.1"})
 TOO_LARGE = (431, "request-header-fields-too-large", "the head of the request is too large")
 MALFORMED = (400, "bad-request", "this is not a valid HTTP request")
 
@@ -71,6 +72,8 @@ class Protocol(HttpToolsProtocol):
             raise httptools.HttpParserError(TOO_LARGE[2])
 
     def on_headers_complete(self) -> None:
+        if self.parser.get_http_version() not in VERSIONS:
+            raise httptools.HttpParserError(MALFORMED[2])
         self._in_head = False
         self._in_time()
         super().on_headers_complete()

@@ -129,14 +129,21 @@ class Recorder:
 
         self.app.add_route("/{path:path}", answer, methods=["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"])
 
+    def running(self):
+        return running(self.settings, self.app, Health())
+
+    def forget(self):
+        self.seen.clear()
+        self.answers.clear()
+
 
 class World:
     """The whole chain, and the ways to use and misuse it."""
 
-    def __init__(self, settings_of):
+    def __init__(self, settings_of, write, read):
         address = f"https://127.0.0.1:{free_port()}"
         self.issuer_settings = settings_of("issuer", api_port=int(address.rpartition(":")[2]), oidc_issuer=address)
-        self.write, self.read = Recorder(settings_of("parcels-write")), Recorder(settings_of("parcels-read"))
+        self.write, self.read = write, read
         places = {"write": self.write.settings.api_port, "read": self.read.settings.api_port}
         services = {"parcels": {side: f"https://127.0.0.1:{port}" for side, port in places.items()}}
         self.settings = settings_of("gateway", oidc_issuer=address, services=services)
@@ -151,7 +158,7 @@ class World:
             health = Health()
             await stack.enter_async_context(running(self.issuer_settings, issuer(self.issuer_settings, health), health))
             for service in (self.write, self.read):
-                await stack.enter_async_context(running(service.settings, service.app, Health()))
+                await stack.enter_async_context(service.running())
             app = gateway(self.settings, self.health, {"parcels": PARCELS}, limits)
             await stack.enter_async_context(running(self.settings, app, self.health))
             self.trust = tls.client(self.settings, identified=False)
@@ -193,6 +200,11 @@ class World:
         async with self.client.request(method, URL(self.url + path, encoded=True), headers=headers, **more) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
+    async def until(self, condition):
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110  # the condition lies in what is tested
+                await asyncio.sleep(0.005)
+
     async def raw(self, sent, port=None, context=None, until=None):
         """Sends bytes over TLS and returns everything that comes back."""
         return await exchange(port or self.settings.api_port, sent, context or self.trust, until)
@@ -208,9 +220,19 @@ async def exchange(port, sent, context, until=None):
         writer.close()
 
 
+@pytest.fixture(scope="session")
+def make_world(settings_of):
+    """The chain with these two services behind the gateway."""
+
+    def make(service):
+        return World(settings_of, service(settings_of("parcels-write")), service(settings_of("parcels-read")))
+
+    return make
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(settings_of):
-    async with World(settings_of).running() as running_world:
+async def world(make_world):
+    async with make_world(Recorder).running() as running_world:
         yield running_world
 
 
@@ -219,5 +241,5 @@ def forget(request):
     """Each test sees only what its own requests did."""
     if "world" in request.fixturenames:
         world = request.getfixturevalue("world")
-        world.write.seen.clear()
-        world.read.seen.clear()
+        world.write.forget()
+        world.read.forget()

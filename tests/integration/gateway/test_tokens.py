@@ -1,0 +1,384 @@
+"""Bad tokens are refused, at the gateway, before anything reaches a service."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from fastapi import Response
+from joserfc import jwt
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from infra.errors import IssuerUnavailable, TokenRefused
+from infra.health import Health
+from infra.oidc import REFETCH_SECONDS, Verifier
+from infra.web import application, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def encoded(content):
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def unsigned(world, alg="none", signature=""):
+    _, kid = world.key()
+    return f"{encoded({'alg': alg, 'kid': kid, 'typ': 'at+jwt'})}.{encoded(world.claims())}.{signature}"
+
+
+def by_public_key(world):
+    """HS256 keyed with what everybody knows: the public key."""
+    key, kid = world.key()
+    signing = f"{encoded({'alg': 'HS256', 'kid': kid, 'typ': 'at+jwt'})}.{encoded(world.claims())}"
+    digest = hmac.new(key.as_pem(private=False), signing.encode(), hashlib.sha256).digest()
+    return f"{signing}.{encoded(digest)}"
+
+
+def by_stranger(world, with_key=False):
+    """Signed by somebody else's key, under the issuer's key id."""
+    _, kid = world.key()
+    stranger = ECKey.generate_key("P-256")
+    own = {"alg": "ES256", "kid": kid, "typ": "at+jwt"}
+    if with_key:
+        own["jwk"] = stranger.as_dict(private=False)
+    return jwt.encode(own, world.claims(), stranger, algorithms=["ES256"])
+
+
+def changed(world):
+    """More scopes than were signed for."""
+    head, _, signature = world.token(scope="parcels:read").split(".")
+    return f"{head}.{encoded(world.claims())}.{signature}"
+
+
+def stretched(world):
+    """The same signature, with a byte more."""
+    head, body, signature = world.token().split(".")
+    return f"{head}.{body}.{signature}AA"
+
+
+def nested(world):
+    head, _, signature = world.token().split(".")
+    return f"{head}.{encoded(b'[' * 5000)}.{signature}"
+
+
+PAST, FUTURE = time.time() - 3600, time.time() + 3600
+BAD = {
+    "alg none": unsigned,
+    "alg None": lambda world: unsigned(world, "None"),
+    "alg nOnE with a signature": lambda world: unsigned(world, "nOnE", "AAAA"),
+    "ES256 without a signature": lambda world: unsigned(world, "ES256"),
+    "ES256 of zeros": lambda world: unsigned(world, "ES256", encoded(bytes(64))),
+    "HS256 with the public key": by_public_key,
+    "another key under the same id": by_stranger,
+    "a key in its own header": lambda world: by_stranger(world, with_key=True),
+    "jku": lambda world: world.token({"jku": "https://evil.example/jwks"}),
+    "x5u": lambda world: world.token({"x5u": "https://evil.example/cert"}),
+    "x5c": lambda world: world.token({"x5c": ["MIIB"]}),
+    "crit": lambda world: world.token({"crit": ["b64"], "b64": True}),
+    "an unknown key id": lambda world: world.token({"kid": "unknown"}),
+    "a path as key id": lambda world: world.token({"kid": "../../etc/passwd"}),
+    "no key id": lambda world: world.token({"kid": None}),
+    "another issuer": lambda world: world.token(iss="https://evil.example"),
+    "an issuer with a slash more": lambda world: world.token(iss=world.address + "/"),
+    "no issuer": lambda world: world.token(iss=None),
+    "another audience": lambda world: world.token(aud="another"),
+    "an audience that holds ours": lambda world: world.token(aud="headrace-admin"),
+    "no audience": lambda world: world.token(aud=None),
+    "expired": lambda world: world.token(exp=PAST),
+    "no expiry": lambda world: world.token(exp=None),
+    "an expiry in words": lambda world: world.token(exp="tomorrow"),
+    "an expiry of true": lambda world: world.token(exp=True),
+    "not valid yet": lambda world: world.token(nbf=FUTURE),
+    "issued in the future": lambda world: world.token(iat=FUTURE),
+    "an ID token": lambda world: world.token({"typ": "JWT"}),
+    "no type": lambda world: world.token({"typ": None}),
+    "a logout token": lambda world: world.token({"typ": "logout+jwt"}),
+    "no subject": lambda world: world.token(sub=None),
+    "a subject that is no text": lambda world: world.token(sub=["ann"]),
+    "scopes that are no text": lambda world: world.token(scope=["parcels:read"]),
+    "claims changed after signing": changed,
+    "a stretched signature": stretched,
+    "a payload nested deeply": nested,
+    "a payload that is a list": lambda _: f"{encoded({'alg': 'ES256'})}.{encoded([])}.AAAA",
+    "an encrypted token": lambda world: f"{world.token()}.AAAA.AAAA",
+    "garbage": lambda _: "garbage",
+    "dots": lambda _: "...",
+    "one part less": lambda world: world.token().rpartition(".")[0],
+    "base64 that is none": lambda world: world.token() + "!",
+    "a header that is a list": lambda _: f"{encoded(['alg'])}.{encoded({})}.AAAA",
+    "a huge token": lambda world: world.token(filler="x" * 9000),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_token_is_refused_and_reaches_no_service(world, name):
+    answer = await world.ask("GET", "/v1/parcels/on-the-way", headers={"authorization": f"Bearer {BAD[name](world)}"})
+    assert (answer.status, answer.problem) == (401, "invalid-token")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="headrace", error="invalid_token"'
+    assert world.seen == []
+
+
+async def test_there_are_enough_bad_tokens(world):
+    assert len({BAD[name](world) for name in BAD}) >= 40
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"Bearer",
+        b"Bearer ",
+        b"Basic b3BlcmE6eA==",
+        b"bearer\tabc",
+        b"Token abc",
+        b"Bearer a b",
+        b"Bearer \xff",
+    ],
+)
+async def test_what_is_no_bearer_token_is_refused(world, value):
+    asked = b"GET /v1/parcels/on-the-way HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: " + value
+    answer = await world.raw(asked + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"www-authenticate: Bearer" in answer
+    assert world.seen == []
+
+
+async def test_without_a_token_the_challenge_names_no_error(world):
+    answer = await world.raw(b"GET /v1/parcels/on-the-way HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'www-authenticate: Bearer realm="headrace"\r\n' in answer
+
+
+async def test_a_token_in_the_query_is_no_token(world):
+    asked = f"GET /v1/parcels/on-the-way?access_token={world.token()} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    assert (await world.raw(asked.encode())).startswith(b"HTTP/1.1 401 ")
+    assert world.seen == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("POST", "/v1/parcels/p-1/send", "parcels:write"),
+        ("GET", "/v1/parcels/p-1/events", "streams:read"),
+        ("GET", "/v1/parcels/on-the-way", "parcels:read"),
+        ("GET", "/v1/parcels/on-the-way/p-1", "parcels:read"),
+    ],
+)
+async def test_each_address_takes_its_own_scope_only(world, method, path, scope):
+    more = {"data": b"{}"} if method == "POST" else {}
+    kind = {"content-type": "application/json"}
+    others = f"parcels:read parcels:write streams:read other:{scope} {scope}x".split()
+    others.remove(scope)
+    for insufficient in (" ".join(others), "", None, scope.upper(), scope.replace(":", ",")):
+        headers = {**kind, **world.bearer(scope=insufficient)}
+        answer = await world.ask(method, path, headers=headers, **more)
+        assert (answer.status, answer.problem) == (403, "insufficient-scope")
+        assert f'error="insufficient_scope", scope="{scope}"' in answer.headers["www-authenticate"]
+    assert world.seen == []
+    answer = await world.ask(method, path, headers={**kind, **world.bearer(scope=scope)}, **more)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": ["another", "headrace"]},
+        {"nbf": time.time() - 60},
+        {"exp": time.time() + 3600.5},
+        {"scope": "  parcels:read   other "},
+        {"client_id": None, "jti": None, "iat": None},
+    ],
+)
+async def test_a_good_token_of_another_form_is_taken(world, claims):
+    assert (await world.ask("GET", "/v1/parcels/on-the-way", headers=world.bearer(**claims))).status == 200
+
+
+async def test_a_known_token_ends_when_it_says_so(world, monkeypatch):
+    verifier, token = Verifier(world.settings), world.token(exp=time.time() + 60)
+    await verifier.verify(token)
+    monkeypatch.setattr("infra.oidc.time", lambda: time.time() + 64)
+    await verifier.verify(token)
+    monkeypatch.setattr("infra.oidc.time", lambda: time.time() + 66)
+    with pytest.raises(TokenRefused, match="expired"):
+        await verifier.verify(token)
+
+
+class OtherIssuer:
+    """An issuer whose documents the test decides, and who counts how often they are fetched."""
+
+    def __init__(self, settings):
+        self.settings, self.fetched, self.keys = settings, [], {"keys": []}
+        self.discovery = {"issuer": settings.oidc_issuer, "jwks_uri": f"{settings.oidc_issuer}/jwks"}
+
+    @asynccontextmanager
+    async def running(self):
+        app = application("issuer", self.settings, Health(), peers=None, body_limit=1024)
+
+        async def answer(request):
+            self.fetched.append(request.url.path)
+            content = self.keys if request.url.path == "/jwks" else self.discovery
+            return content if isinstance(content, Response) else Response(json.dumps(content))
+
+        app.add_route("/{path:path}", answer, methods=["GET"])
+        async with running(self.settings, app, Health()):
+            yield self
+
+    def token(self, key, alg, kid, **more):
+        times = {"exp": int(time.time()) + 60}
+        claims = {"iss": self.settings.oidc_issuer, "aud": "headrace", "sub": "ann", "scope": "", **times, **more}
+        return jwt.encode({"alg": alg, "kid": kid, "typ": "at+jwt"}, claims, key, algorithms=[alg])
+
+
+@pytest.fixture
+def other(settings_of):
+    settings = settings_of("issuer")
+    address = f"https://127.0.0.1:{settings.api_port}"
+    return OtherIssuer(settings.model_copy(update={"oidc_issuer": address}))
+
+
+def public(key, kid, **more):
+    return {**key.as_dict(private=False), "kid": kid, **more}
+
+
+@pytest.mark.parametrize(
+    ("alg", "key"),
+    [
+        ("ES256", ECKey.generate_key("P-256")),
+        ("RS256", RSAKey.generate_key(2048)),
+        ("Ed25519", OKPKey.generate_key("Ed25519")),
+        pytest.param("EdDSA", OKPKey.generate_key("Ed25519"), marks=pytest.mark.filterwarnings("ignore:EdDSA")),
+    ],
+)
+async def test_every_algorithm_of_the_list_is_taken(other, alg, key):
+    async with other.running():
+        other.keys = {"keys": [public(key, "k1")]}
+        assert (await Verifier(other.settings).verify(other.token(key, alg, "k1"))).subject == "ann"
+
+
+@pytest.mark.parametrize(
+    ("alg", "key", "more"),
+    [
+        ("ES384", ECKey.generate_key("P-384"), {}),
+        ("RS512", RSAKey.generate_key(2048), {}),
+        ("PS256", RSAKey.generate_key(2048), {}),
+        ("RS256", RSAKey.generate_key(2048), {"alg": "PS256"}),
+        ("RS256", RSAKey.generate_key(2048), {"use": "enc"}),
+        ("ES256", ECKey.generate_key("P-256"), {"alg": "ES384"}),
+    ],
+)
+async def test_no_other_algorithm_or_use_is_taken(other, alg, key, more):
+    async with other.running():
+        spare = ECKey.generate_key("P-256")
+        other.keys = {"keys": [public(key, "k1", **more), public(spare, "k2")]}
+        with pytest.raises(TokenRefused):
+            await Verifier(other.settings).verify(other.token(key, alg, "k1"))
+
+
+async def test_short_and_symmetric_keys_are_passed_over(other):
+    async with other.running():
+        short = rsa.generate_private_key(65537, 1024).public_key().public_numbers()  # noqa: S505  # that is the test
+        listed = {"kty": "RSA", "n": number(short.n), "e": number(short.e), "kid": "k1"}
+        symmetric = {"kty": "oct", "k": encoded(b"x" * 32), "kid": "k2"}
+        other.keys = {"keys": [listed, symmetric, 7, {"kid": "k3"}, {"kty": "EC", "crv": "P-256", "x": "!", "y": "!"}]}
+        verifier = Verifier(other.settings)
+        with pytest.raises(IssuerUnavailable):
+            await verifier.load()
+        assert verifier.unready()
+
+
+def number(value):
+    return encoded(value.to_bytes((value.bit_length() + 7) // 8))
+
+
+async def test_a_new_key_is_found_and_an_old_one_forgotten(other, monkeypatch):
+    old, new = ECKey.generate_key("P-256"), ECKey.generate_key("P-256")
+    async with other.running():
+        other.keys = {"keys": [public(old, "old")]}
+        verifier = Verifier(other.settings)
+        token = other.token(old, "ES256", "old")
+        await verifier.verify(token)
+        other.keys = {"keys": [public(new, "new")]}
+        monkeypatch.setattr("infra.oidc.monotonic", lambda: time.monotonic() + REFETCH_SECONDS)
+        assert (await verifier.verify(other.token(new, "ES256", "new"))).subject == "ann"
+        with pytest.raises(TokenRefused):
+            await verifier.verify(token)
+
+
+async def test_unknown_keys_do_not_make_us_ask_the_issuer_again_and_again(other):
+    key = ECKey.generate_key("P-256")
+    async with other.running():
+        other.keys = {"keys": [public(key, "k1")]}
+        verifier = Verifier(other.settings)
+        for kid in range(50):
+            with pytest.raises(TokenRefused):
+                await verifier.verify(other.token(key, "ES256", f"unknown-{kid}"))
+        assert other.fetched.count("/jwks") == 1
+
+
+@pytest.mark.parametrize(
+    "discovery",
+    [
+        {"issuer": "https://evil.example", "jwks_uri": "{issuer}/jwks"},
+        {"issuer": "{issuer}", "jwks_uri": "https://evil.example/jwks"},
+        {"issuer": "{issuer}", "jwks_uri": "http://127.0.0.1/jwks"},
+        {"issuer": "{issuer}", "jwks_uri": "https://127.0.0.1:1/jwks"},
+        {"issuer": "{issuer}", "jwks_uri": "https://[::1"},
+        {"issuer": "{issuer}"},
+        {"issuer": "{issuer}", "jwks_uri": "{issuer}/jwks", "filler": "x" * 300_000},
+        [],
+    ],
+)
+async def test_keys_come_only_from_the_configured_issuer(other, discovery):
+    key = ECKey.generate_key("P-256")
+    async with other.running():
+        other.keys = {"keys": [public(key, "k1")]}
+        other.discovery = json.loads(json.dumps(discovery).replace("{issuer}", other.settings.oidc_issuer))
+        with pytest.raises(IssuerUnavailable):
+            await Verifier(other.settings).verify(other.token(key, "ES256", "k1"))
+        assert "/jwks" not in other.fetched
+
+
+async def test_a_redirect_to_other_keys_is_not_followed(other):
+    async with other.running():
+        other.keys = Response(status_code=302, headers={"location": f"{other.settings.oidc_issuer}/elsewhere"})
+        with pytest.raises(IssuerUnavailable):
+            await Verifier(other.settings).load()
+        assert "/elsewhere" not in other.fetched
+
+
+async def test_an_issuer_of_another_authority_is_not_believed(other, foreign_settings):
+    genuine = other.settings
+    other.settings = genuine.model_copy(update={"credentials": foreign_settings("issuer").credentials})
+    async with other.running():
+        with pytest.raises(IssuerUnavailable):
+            await Verifier(genuine).load()
+        assert other.fetched == []
+
+
+async def test_while_the_issuer_is_down_known_keys_serve_on(other):
+    key, stranger = ECKey.generate_key("P-256"), ECKey.generate_key("P-256")
+    verifier = Verifier(other.settings)
+    with pytest.raises(IssuerUnavailable):
+        await verifier.verify(other.token(key, "ES256", "k1"))
+    async with other.running():
+        other.keys = {"keys": [public(key, "k1")]}
+        await verifier.load_as_soon_as_possible()
+    await verifier.verify(other.token(key, "ES256", "k1"))
+    with pytest.raises(TokenRefused):
+        await verifier.verify(other.token(stranger, "ES256", "k1"))
+
+
+async def test_the_cache_of_tokens_is_bounded(other, monkeypatch):
+    monkeypatch.setattr("infra.oidc.CACHED_TOKENS", 3)
+    key = ECKey.generate_key("P-256")
+    async with other.running():
+        other.keys = {"keys": [public(key, "k1")]}
+        verifier = Verifier(other.settings)
+        for jti in range(10):
+            await verifier.verify(other.token(key, "ES256", "k1", jti=str(jti)))
+        assert len(verifier._known) == 3
