@@ -48,15 +48,20 @@ class Handler:
         """
         command = parse(self._domain, request)
         key = idempotency(request)
-        if key is not None and (answered := await self._store.answered(key)) is not None:
-            return answered
         for attempt in range(ATTEMPTS):
             try:
                 return await self._attempt(request, command, key)
-            except WrongExpectedVersion:
-                if request.expected != ANY_VERSION or attempt == ATTEMPTS - 1:
+            except (Refused, WrongExpectedVersion) as error:
+                # A repeat finds the stream moved on by its own first effect, so it is looked up before it is refused.
+                if (answered := await self._answered(key)) is not None:
+                    return answered
+                raced = isinstance(error, WrongExpectedVersion) and request.expected == ANY_VERSION
+                if not raced or attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
+
+    async def _answered(self, key: IdempotencyKey | None) -> Appended | None:
+        return await self._store.answered(key) if key is not None else None
 
     async def _attempt(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended:
         stream = self._domain.stream(request.id)
@@ -64,7 +69,8 @@ class Handler:
         demand(stream, request.expected, folded.version)
         events = self._domain.decider.decide(folded.state, command)
         if not events:
-            return Appended(stream, folded.version, folded.position, repeated=True)
+            unchanged = Appended(stream, folded.version, folded.position, repeated=True)
+            return await self._answered(key) or unchanged
         recorded = [encode(self._domain, event, request.metadata) for event in events]
         expected: Expected = Exactly(folded.version) if folded.version else NoStream()
         return await self._store.append(Append(stream, recorded, expected, key))
