@@ -36,6 +36,7 @@ async def serve(settings: Settings, app: Application, health: Health) -> None:
     with ended_by(signal.SIGTERM, signal.SIGINT):
         async with running(settings, app, health):
             await asyncio.Event().wait()
+    log.info("stopped")
 
 
 @asynccontextmanager
