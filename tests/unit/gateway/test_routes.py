@@ -1,0 +1,87 @@
+"""Where requests go. Whatever a client sends, it meets a declared address or none."""
+
+from urllib.parse import quote, unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domains.kernel import Command, Decider, Domain, Event, Row, View
+from gateway.routes import Routes
+from infra.web import Problem
+
+
+class Send(Command):
+    parcel: str
+
+
+class Sent(Event):
+    parcel: str
+
+
+class Parcel(Row):
+    parcel: str
+
+
+DOMAIN = Domain(
+    name="parcels",
+    identity="parcel",
+    commands={"send": Send, "events": Send},
+    events={"parcels.Sent.v1": Sent},
+    decider=Decider(None, lambda state, _: state, lambda _, __: []),
+    views=(View("on-the-way", Parcel, "parcel", lambda event: event.parcel, lambda row, _: row),),
+)
+ROUTES = Routes({"parcels": DOMAIN})
+
+
+def found(method, path):
+    target = ROUTES.find(method, path.encode())
+    return target.side, target.scope, target.template
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "target"),
+    [
+        ("POST", "/v1/parcels/1/send", ("write", "parcels:write", "/v1/parcels/{id}/send")),
+        ("GET", "/v1/parcels/1/events", ("write", "streams:read", "/v1/parcels/{id}/events")),
+        ("POST", "/v1/parcels/1/events", ("write", "parcels:write", "/v1/parcels/{id}/events")),
+        ("GET", "/v1/parcels/on-the-way", ("read", "parcels:read", "/v1/parcels/on-the-way")),
+        ("GET", "/v1/parcels/on-the-way/1", ("read", "parcels:read", "/v1/parcels/on-the-way/{key}")),
+        ("GET", "/v1/parcels/on-the-way/events", ("read", "parcels:read", "/v1/parcels/on-the-way/{key}")),
+        ("POST", "/v1/parcels/on-the-way/send", ("write", "parcels:write", "/v1/parcels/{id}/send")),
+    ],
+)
+def test_each_address_has_one_target(method, path, target):
+    assert found(method, path) == target
+
+
+def test_a_wrong_method_is_told_the_right_ones():
+    with pytest.raises(Problem) as refused:
+        found("PUT", "/v1/parcels/on-the-way/send")
+    assert (refused.value.status_code, refused.value.headers) == (405, {"allow": "GET, POST"})
+
+
+ascii_paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60)
+fragments = st.sampled_from(
+    ["parcels", "on-the-way", "send", "events", "/", "//", "..", ".", "%2f", "%2e", "%00", "%25", "%", "\\", "%5c", "a"]
+)
+
+
+@given(st.sampled_from(["GET", "POST", "PUT"]), st.one_of(ascii_paths, st.lists(fragments, max_size=8).map("".join)))
+def test_what_is_passed_on_means_the_same_to_whoever_decodes_it(method, rest):
+    try:
+        side, _, template = found(method, f"/v1/{rest}")
+    except Problem:
+        return
+    segments = unquote(f"/v1/{rest}").split("/")
+    declared = template.split("/")
+    assert len(segments) == len(declared)
+    assert all(real == said or said in ("{id}", "{key}") for real, said in zip(segments, declared, strict=True))
+    assert not {"", ".", ".."} & set(segments[1:])
+    assert (side == "read") == (method == "GET" and segments[3] == "on-the-way")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\"), min_size=1))
+def test_any_name_can_be_asked_for(key):
+    if key not in (".", ".."):
+        assert found("GET", f"/v1/parcels/on-the-way/{quote(key, safe='')}")[0] == "read"
