@@ -17,25 +17,24 @@ RENEW_BEFORE = timedelta(days=30)
 
 
 class Authority:
-    """A certificate authority in a folder; made when it is not there."""
+    """A certificate authority in a folder; made when it is not there, or not whole."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.file, secret = folder / "ca.pem", folder / "ca.key"
-        if not (self.file.exists() and secret.exists()):
+        if not pair(self.file, secret):
             key = ec.generate_private_key(ec.SECP256R1())
             write(secret, pem(key))
             write(self.file, certificate(AUTHORITY, key, None, timedelta(days=3650)).public_bytes(ENCODING), 0o644)
-        loaded = serialization.load_pem_private_key(secret.read_bytes(), None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)  # noqa: S101  # we wrote it
-        self._key, self._certificate = loaded, x509.load_pem_x509_certificate(self.file.read_bytes())
+        self._certificate = x509.load_pem_x509_certificate(self.file.read_bytes())
+        self._key = private_key(secret)
 
     def issue(self, folder: Path, name: str) -> None:
         """Gives `name` its credentials in a folder: ca.pem, cert.pem, key.pem, password. What is good stays."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not (folder / "password").exists():
+        if not has_password(folder):
             write(folder / "password", secrets.token_urlsafe(24).encode())
-        if valid(folder / "cert.pem", self._certificate) and (folder / "key.pem").exists():
+        if self.holds(folder):
             return
         key = ec.generate_private_key(ec.SECP256R1())
         signed = certificate(name, key, (self._certificate, self._key), timedelta(days=365))
@@ -43,20 +42,39 @@ class Authority:
         write(folder / "ca.pem", self.file.read_bytes(), 0o644)
         write(folder / "cert.pem", signed.public_bytes(ENCODING), 0o644)
 
+    def holds(self, folder: Path) -> bool:
+        """Whether the certificate there is whole, ours, and good for a while."""
+        if not pair(folder / "cert.pem", folder / "key.pem"):
+            return False
+        held = x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes())
+        try:
+            held.verify_directly_issued_by(self._certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        trusted = (folder / "ca.pem").exists() and (folder / "ca.pem").read_bytes() == self.file.read_bytes()
+        return trusted and held.not_valid_after_utc - RENEW_BEFORE > datetime.now(UTC)
+
 
 ENCODING = serialization.Encoding.PEM
 
 
-def valid(file: Path, authority: x509.Certificate) -> bool:
-    """Whether a certificate is there, ours, and good for a while."""
-    if not file.exists():
-        return False
-    held = x509.load_pem_x509_certificate(file.read_bytes())
+def has_password(folder: Path) -> bool:
+    return (folder / "password").exists() and bool((folder / "password").read_bytes().strip())
+
+
+def pair(file: Path, secret: Path) -> bool:
+    """Whether a certificate and its key are there and belong together."""
     try:
-        held.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+        return x509.load_pem_x509_certificate(file.read_bytes()).public_key() == private_key(secret).public_key()
+    except (FileNotFoundError, ValueError):
         return False
-    return held.not_valid_after_utc - RENEW_BEFORE > datetime.now(UTC)
+
+
+def private_key(file: Path) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(file.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{file} is no key of ours")
+    return key
 
 
 def certificate(
@@ -112,4 +130,6 @@ def write(file: Path, content: bytes, mode: int = 0o600) -> None:
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as out:
         out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
     draft.replace(file)

@@ -1,7 +1,7 @@
 """Topics, users and rights on Kafka, made from the plan. Running it again is harmless."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
@@ -35,7 +35,7 @@ class Admin:
     """What only the provisioner may do."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = AdminClient(librdkafka(settings, log_level=0))
+        self._client = AdminClient(librdkafka(settings, log_level=0, **{"reconnect.backoff.max.ms": 500}))
 
     def ready(self) -> bool:
         """Whether the broker answers a request, not merely accepts a connection."""
@@ -44,6 +44,16 @@ class Admin:
         except KafkaException:
             return False
         return True
+
+    def provision(self, users: Sequence[Settings], acls: Sequence[Acl], topics: Sequence[Topic]) -> None:
+        """These users have these rights and no others, and these topics stand as declared. Raises `StartFailed`."""
+        try:
+            self.users(users)
+            self.acls(acls)
+            self._withdraw({f"User:{user.principal}" for user in users}, acls)
+            self.topics(topics)
+        except KafkaException as error:
+            raise StartFailed(f"Kafka can't be provisioned: {error.args[0].str()}") from None
 
     def users(self, users: Iterable[Settings]) -> None:
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS)
@@ -54,12 +64,22 @@ class Admin:
     def topics(self, topics: Sequence[Topic]) -> None:
         """Creates what is missing, and gives what is there its declared configuration."""
         known = self._client.list_topics(timeout=10).topics
-        missing = [topic for topic in topics if topic.name not in known]
-        created = [NewTopic(topic.name, topic.partitions, 1, config=dict(topic.config)) for topic in missing]
+        there = [topic for topic in topics if topic.name in known]
+        for topic in there:
+            if (partitions := len(known[topic.name].partitions)) != topic.partitions:
+                raise StartFailed(
+                    f"topic {topic.name} has {partitions} partitions and should have {topic.partitions}: "
+                    "that would move keys between partitions, and is not done"
+                )
+        created = [
+            NewTopic(topic.name, topic.partitions, 1, config=dict(topic.config))
+            for topic in topics
+            if topic.name not in known
+        ]
         for future in self._client.create_topics(created).values() if created else ():
             settle(future.result)
-        there = [self._configuration(topic) for topic in topics if topic.name in known and topic.config]
-        for future in self._client.incremental_alter_configs(there).values() if there else ():
+        altered = [self._configuration(topic) for topic in there if topic.config]
+        for future in self._client.incremental_alter_configs(altered).values() if altered else ():
             future.result()
         self._until(lambda: {topic.name for topic in topics} <= self._client.list_topics(timeout=5).topics.keys())
 
@@ -67,7 +87,18 @@ class Admin:
         wanted = [binding for acl in acls for binding in bindings(acl)]
         for future in self._client.create_acls(wanted).values() if wanted else ():
             future.result()
-        self._until(lambda: set(wanted) <= set(self._client.describe_acls(ANYTHING).result()))
+        self._until(lambda: set(wanted) <= self._bindings())
+
+    def _withdraw(self, principals: Collection[str], acls: Sequence[Acl]) -> None:
+        """Takes from these principals whatever right they have beyond these."""
+        wanted = {binding for acl in acls for binding in bindings(acl)}
+        surplus = [held for held in self._bindings() - wanted if held.principal in principals]
+        for future in self._client.delete_acls([exactly(held) for held in surplus]).values() if surplus else ():
+            future.result()
+        self._until(lambda: not self._bindings() & set(surplus))
+
+    def _bindings(self) -> set[AclBinding]:
+        return set(self._client.describe_acls(ANYTHING).result())
 
     def _configuration(self, topic: Topic) -> ConfigResource:
         set_to = AlterConfigOpType.SET
@@ -103,6 +134,18 @@ def bindings(acl: Acl) -> list[AclBinding]:
         )
         for operation in acl.operations
     ]
+
+
+def exactly(held: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(
+        held.restype,
+        held.name,
+        held.resource_pattern_type,
+        held.principal,
+        held.host,
+        held.operation,
+        held.permission_type,
+    )
 
 
 def settle(result: Callable[[], object]) -> None:

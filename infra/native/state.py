@@ -1,83 +1,83 @@
 """What the native provider remembers between two commands: ports, and the processes that it started."""
 
 import json
+import random
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_UN, flock
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, flock
 from pathlib import Path
-from threading import RLock
 from typing import Any
 
 import psutil
 
 from infra.pki import write
 
-TOLERANCE_SECONDS = 0.5
+# Below the range from which systems take ports for outgoing connections, so that none of those is in our way.
+PORTS = range(20000, 32768)
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class State:
-    """One JSON file. A process is known by its pid and its time of start, so that a recycled pid is not ours."""
+    """One JSON file. A process is known by its pid and its birth, so that a recycled pid is not ours."""
 
     def __init__(self, folder: Path) -> None:
-        self._file, self._lock = folder / "state.json", folder / "lock"
-        self._writing = RLock()
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.file = folder / "state.json"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps a second command out until this one is through."""
-        with self._lock.open("w") as lock:
+    def locked(self, name: str = "up") -> Iterator[None]:
+        """Keeps others out of what has that name, in this process and in others, until this one is through."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{name}.lock").open("w") as lock:
             flock(lock, LOCK_EX)
-            try:
-                yield
-            finally:
-                flock(lock, LOCK_UN)
+            yield
 
     def read(self) -> dict[str, Any]:
-        try:
-            kept: dict[str, Any] = json.loads(self._file.read_text())
-        except (FileNotFoundError, ValueError):
-            return {"ports": {}, "processes": {}, "plan": None}
+        """What is kept; nothing when the file is broken, which `doctor` names."""
+        kept: dict[str, Any] = {"ports": {}, "processes": {}}
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            kept |= json.loads(self.file.read_text())
         return kept
 
-    def put(self, section: str, name: str, value: object) -> None:
-        with self._writing:
+    @contextmanager
+    def changing(self) -> Iterator[dict[str, Any]]:
+        """What is kept, to be changed; nobody else changes it meanwhile."""
+        with self.locked("state"):
             kept = self.read()
-            kept[section][name] = value
-            write(self._file, json.dumps(kept, indent=1).encode(), 0o644)
-
-    def forget(self, section: str, name: str) -> None:
-        with self._writing:
-            kept = self.read()
-            kept[section].pop(name, None)
-            write(self._file, json.dumps(kept, indent=1).encode(), 0o644)
+            yield kept
+            write(self.file, json.dumps(kept, indent=1).encode())
 
     @property
-    def provisioned(self) -> str | None:
-        """The fingerprint of the plan that Kafka was last provisioned with."""
-        fingerprint: str | None = self.read()["plan"]
-        return fingerprint
-
-    @provisioned.setter
-    def provisioned(self, fingerprint: str) -> None:
-        write(self._file, json.dumps({**self.read(), "plan": fingerprint}, indent=1).encode(), 0o644)
+    def ports(self) -> dict[str, int]:
+        ports: dict[str, int] = self.read()["ports"]
+        return ports
 
     def port(self, name: str) -> int:
-        """The port of that name: the one it had, unless somebody else has taken it meanwhile."""
-        with self._writing:
-            return self._port(name)
-
-    def _port(self, name: str) -> int:
-        kept: int | None = self.read()["ports"].get(name)
-        if kept is not None and (self.running(name.partition(".")[0]) or free(kept)):
+        """The port of that name, chosen when there is none yet."""
+        if (kept := self.ports.get(name)) is not None:
             return kept
-        chosen = any_free_port(set(self.read()["ports"].values()))
-        self.put("ports", name, chosen)
+        with self.changing() as state:
+            chosen: int = state["ports"].setdefault(name, free_port(state["ports"].values()))
         return chosen
 
+    def free_ports(self) -> list[str]:
+        """Chooses new ports for what does not run and whose port somebody else has taken; their names."""
+        running = {name for name in self.known() if self.running(name)}
+        taken = [name for name, port in self.ports.items() if name.partition(".")[0] not in running and not free(port)]
+        if taken:
+            with self.changing() as state:
+                for name in taken:
+                    state["ports"][name] = free_port(state["ports"].values())
+        return taken
+
     def started(self, name: str, pid: int) -> None:
-        self.put("processes", name, [pid, psutil.Process(pid).create_time()])
+        with self.changing() as state:
+            state["processes"][name] = [pid, birth(pid)]
+
+    def ended(self, name: str) -> None:
+        with self.changing() as state:
+            state["processes"].pop(name, None)
 
     def running(self, name: str) -> psutil.Process | None:
         """The process that we started under that name, if it lives."""
@@ -86,14 +86,22 @@ class State:
             return None
         try:
             process = psutil.Process(known[0])
-            ours = abs(process.create_time() - known[1]) < TOLERANCE_SECONDS
-            return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
+            alive = process.status() != psutil.STATUS_ZOMBIE and birth(process.pid) == known[1]
+        except (psutil.NoSuchProcess, FileNotFoundError):
             return None
+        return process if alive else None
 
     def known(self) -> list[str]:
         """Everything that was started and not stopped, in the order of its start."""
         return list(self.read()["processes"])
+
+
+def birth(pid: int) -> str:
+    """When a process began, in a form that no change of the clock can change."""
+    if BOOT.exists():
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return f"{BOOT.read_text().strip()} {fields[19]}"
+    return str(psutil.Process(pid).create_time())
 
 
 def free(port: int) -> bool:
@@ -106,10 +114,7 @@ def free(port: int) -> bool:
     return True
 
 
-def any_free_port(taken: set[int]) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in taken:
-            return port
+def free_port(taken: Iterable[int]) -> int:
+    kept = set(taken)
+    candidates = (random.choice(PORTS) for _ in range(10 * len(PORTS)))  # noqa: S311  # a port is no secret
+    return next(port for port in candidates if port not in kept and free(port))

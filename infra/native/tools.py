@@ -49,7 +49,10 @@ def candidates() -> list[Path]:
 
 
 def version(java: Path) -> int:
-    answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
     match = re.search(r'version "(?:1\.)?(\d+)', answer.stderr)
     return int(match[1]) if match else 0
 
@@ -94,7 +97,10 @@ def download(jars: Path) -> None:
     jars.mkdir(parents=True)
     call = [maven(), "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     call += [f"-DoutputDirectory={jars}", f"-Dpostgres.platform={machine()}"]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False, cwd=jars)  # noqa: S603
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False, cwd=jars)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise StartFailed(f"Maven did not fetch the servers within {FETCH_SECONDS} s", "headrace up, again") from None
     if done.returncode != 0:
         raise StartFailed(f"Maven could not fetch the servers:\n{done.stdout[-2000:]}", "is the network there?")
 

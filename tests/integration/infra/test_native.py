@@ -28,7 +28,7 @@ EVERYTHING = (*SERVERS, *sorted(process.name for process in (plan() + infra_plan
 @pytest.fixture(scope="module")
 def system(floor):
     """A second system beside the session's own, with what the domains declare."""
-    native = Native(floor.folder.with_name(f"{floor.folder.name}-native"), plan() + infra_plan(), floor._cache)
+    native = Native(floor.folder.with_name(f"{floor.folder.name}-native"), plan() + infra_plan(), floor.cache)
     try:
         native.up()
         yield native
@@ -147,9 +147,12 @@ def test_down_ends_what_up_started_and_nothing_else(system, floor):
 
 
 def test_a_recycled_pid_is_not_ours(system):
-    system.state.put("processes", "kafka", [os.getpid(), 0.0])
+    system.state.started("kafka", os.getpid())
+    assert system.state.running("kafka")
+    with system.state.changing() as state:
+        state["processes"]["kafka"] = [os.getpid(), "another birth"]
     assert system.state.running("kafka") is None
-    system.state.forget("processes", "kafka")
+    system.state.ended("kafka")
 
 
 def test_an_unknown_setting_is_refused_by_name(floor):

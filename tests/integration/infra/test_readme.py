@@ -18,7 +18,7 @@ def folder(floor):
     """A folder with a system of its own, as a second clone would have."""
     place = floor.folder.with_name(f"{floor.folder.name}-readme")
     (place / ".headrace").mkdir(parents=True)
-    (place / ".headrace" / "cache").symlink_to(floor._cache)
+    (place / ".headrace" / "cache").symlink_to(floor.cache)
     (place / ".venv" / "bin").mkdir(parents=True)
     (place / ".venv" / "bin" / "headrace").symlink_to(HEADRACE)
     try:
