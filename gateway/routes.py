@@ -10,6 +10,7 @@ from domains.kernel import Domain
 from infra.web import Problem
 
 Side = Literal["write", "read"]
+SIDES: tuple[Side, ...] = ("write", "read")
 PREFIX = b"/v1/"
 EVENTS = "events"
 STREAMS_READ = "streams:read"
