@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import sys
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 import uvloop
 
@@ -15,7 +15,7 @@ from eventstore.kafka import KafkaTopic
 from eventstore.lead import PostgresLead
 from eventstore.postgres import PostgresStore
 from eventstore.relay import Relay
-from infra.errors import InfraError, IssuerUnavailable
+from infra.errors import InfraError
 from infra.health import Health
 from infra.logs import configure
 from infra.oidc import Verifier
@@ -33,7 +33,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         verifier = Verifier(settings)
         health.check("event store", store.problem)
         health.check("identity provider", verifier.unready)
-        beside = [asyncio.create_task(fetch_keys(verifier))]
+        beside = [asyncio.create_task(verifier.load_as_soon_as_possible())]
         if role in ("relay", "all"):
             topic = await stack.enter_async_context(KafkaTopic.open(settings, domain.events_topic, domain.partitions))
             relay = Relay(store, topic, PostgresLead(place), f"/{domain.name}")
@@ -45,14 +45,6 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-
-
-async def fetch_keys(verifier: Verifier) -> None:
-    """Fetches the issuer's keys before the first token comes; the issuer may start after us."""
-    while verifier.unready() is not None:
-        with suppress(IssuerUnavailable):
-            await verifier.load()
-        await asyncio.sleep(0.2)
 
 
 def main() -> int:

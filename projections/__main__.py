@@ -1,0 +1,104 @@
+"""python -m projections <domain> [--role worker|api|all]: the read side of one domain.
+python -m projections migrate <domain>: makes its tables.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import psycopg
+import uvloop
+
+from domains.discovery import discover
+from domains.kernel import Domain
+from eventstore.errors import StoreUnavailable
+from eventstore.migrate import connect
+from infra.errors import InfraError
+from infra.health import Health
+from infra.logs import configure
+from infra.oidc import Verifier
+from infra.postgres import conninfo
+from infra.settings import Settings, load
+from infra.web import serve
+from projections.errors import ProjectionError
+from projections.migrate import migrate
+from projections.plan import read_database
+from projections.postgres import PostgresDatabase
+from projections.publish import KafkaPublisher
+from projections.service import read_side
+from projections.views import Views
+from projections.worker import FaustLane, Worker
+
+PATIENCE_SECONDS = 60
+
+
+async def run(domain: Domain, settings: Settings, role: str) -> None:
+    """Serves until SIGTERM; the worker runs beside it."""
+    place = conninfo(settings, read_database(domain))
+    health = Health()
+    async with AsyncExitStack() as stack:
+        views = Views(place, domain)
+        await views.open()
+        stack.push_async_callback(views.close)
+        if role in ("worker", "all"):
+            database = PostgresDatabase(place, domain)
+            stack.push_async_callback(database.close)
+            worker = Worker(domain, database, KafkaPublisher(settings, domain), views.moved)
+            noted = PostgresDatabase(place, domain)
+            stack.push_async_callback(noted.close)
+            lane = FaustLane(settings, domain, worker, noted)
+            health.check("projection", worker.problem)
+            health.check("events topic", lane.problem)
+            await stack.enter_async_context(lane.running())
+        verifier = Verifier(settings)
+        health.check("identity provider", verifier.unready)
+        loading = asyncio.create_task(verifier.load_as_soon_as_possible())
+        try:
+            await serve(settings, read_side(domain, views, settings, health, verifier), health)
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if given[:1] == ["migrate"]:
+            return prepare(discover()[parser("migrate").parse_args(given[1:]).domain])
+        asked = parser("", roles=True).parse_args(given)
+        settings = load().need("kafka_bootstrap", "postgres_host", "oidc_issuer")
+    except InfraError as error:
+        return say(2, f"{error} ({error.hint})" if error.hint else str(error))
+    configure(settings)
+    uvloop.run(run(discover()[asked.domain], settings, asked.role))
+    return 0
+
+
+def prepare(domain: Domain) -> int:
+    try:
+        with connect(conninfo(load(), read_database(domain)), PATIENCE_SECONDS) as connection:
+            migrate(connection, domain)
+    except StoreUnavailable as error:
+        return say(69, str(error))
+    except (ProjectionError, psycopg.Error) as error:
+        return say(1, str(error))
+    return 0
+
+
+def parser(verb: str, *, roles: bool = False) -> argparse.ArgumentParser:
+    built = argparse.ArgumentParser(prog=f"python -m projections {verb}".strip())
+    built.add_argument("domain", choices=list(discover()))
+    if roles:
+        built.add_argument("--role", choices=["worker", "api", "all"], default="all")
+    return built
+
+
+def say(code: int, sentence: str) -> int:
+    print(sentence, file=sys.stderr)  # noqa: T201
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What the read sides of all domains need, derived from their declarations."""
+
+from domains.discovery import discover
+from domains.kernel import Domain
+from domains.plan import ANY_TIME, FOREVER, LARGEST_RECORD
+from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
+
+COMPACTED = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": "60000",
+    "max.compaction.lag.ms": "60000",
+}
+
+
+def plan() -> Plan:
+    return sum((read_side(domain) for domain in discover().values()), Plan())
+
+
+def read_database(domain: Domain) -> str:
+    return f"{domain.name.replace('-', '_')}_read"
+
+
+def read_side(domain: Domain) -> Plan:
+    reader, migrator, database = f"{domain.name}-read", f"{domain.name}-migrate", read_database(domain)
+    large = {**ANY_TIME, "max.message.bytes": LARGEST_RECORD}
+    views = tuple(Topic(domain.view_topic(view), domain.partitions, {**COMPACTED, **large}) for view in domain.views)
+    dead = Topic(domain.dead_letter_topic, 1, {**FOREVER, **large})
+    written = (dead, *views)
+    return Plan(
+        topics=written,
+        acls=(
+            Acl(reader, "topic", domain.events_topic, ("READ", "DESCRIBE")),
+            Acl(reader, "group", f"{domain.name}.*", ("READ",)),
+            *(Acl(reader, "topic", topic.name, ("WRITE", "DESCRIBE")) for topic in written),
+        ),
+        databases=(Database(database, migrator, (reader, OPERATOR)),),
+        jobs=(Job(f"{domain.name}-read-migrate", "projections", ("migrate", domain.name), migrator),),
+        processes=(
+            Process(
+                reader,
+                "projections",
+                (domain.name,),
+                reader,
+                ("kafka", "postgres", "issuer"),
+                (domain.name, "read"),
+            ),
+        ),
+    )

@@ -1,0 +1,97 @@
+"""The read database on PostgreSQL."""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+
+from domains.kernel import Domain, Row
+from projections import sql
+from projections.errors import Fenced, ReadUnavailable
+from projections.rows import AnyView, split
+from projections.tables import Table, tables
+
+PROJECTION = "views"
+POSITIONS, ADVANCE, LOCK, FRESH = (sql.text(name) for name in ("positions", "advance", "lock", "fresh"))
+OPTIONS = "-c timezone=UTC -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s -c jit=off"
+KEEPALIVE: dict[str, Any] = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+class PostgresDatabase:
+    """One connection, opened when needed and thrown away when broken. One transaction at a time."""
+
+    def __init__(self, conninfo: str, domain: Domain) -> None:
+        self._conninfo, self._tables = conninfo, tables(domain)
+        self._connection: AsyncConnection[Any] | None = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
+        try:
+            connection = await self._open()
+            async with connection.transaction():
+                yield PostgresTransaction(connection, self._tables)
+        except psycopg.Error as error:
+            await self.close()
+            raise ReadUnavailable(str(error).strip().partition("\n")[0]) from error
+        except BaseException:
+            if self._connection is not None and self._connection.broken:
+                await self.close()
+            raise
+
+    async def fresh(self, partitions: Collection[int]) -> None:
+        """Notes that these partitions have nothing waiting now."""
+        async with self.transaction() as begun:
+            await begun.execute(FRESH, {"projection": PROJECTION, "partitions": list(partitions)})
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def _open(self) -> AsyncConnection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await AsyncConnection.connect(
+                self._conninfo, autocommit=True, options=OPTIONS, row_factory=dict_row, **KEEPALIVE
+            )
+        return self._connection
+
+
+class PostgresTransaction:
+    def __init__(self, connection: AsyncConnection[Any], tables: Mapping[str, Table]) -> None:
+        self._connection, self._tables = connection, tables
+
+    async def execute(self, query: Any, parameters: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
+        return await self._connection.execute(query, parameters, prepare=True)
+
+    async def positions(self) -> Mapping[int, int]:
+        rows = await (await self.execute(POSITIONS, {"projection": PROJECTION})).fetchall()
+        return {row["partition"]: row["position"] for row in rows}
+
+    async def lock(self, view: AnyView) -> None:
+        await self.execute(LOCK, {"table": self._tables[view.name].name})
+
+    async def load(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
+        found = await (await self.execute(self._tables[view.name].load, {"keys": list(keys)})).fetchall()
+        return {row[view.key]: view.row.model_validate(row) for row in found}
+
+    async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
+        table = self._tables[view.name]
+        written, removed = split(rows)
+        if written:
+            await self.execute(table.save, table.arrays(written))
+        if removed:
+            await self.execute(table.remove, {"keys": removed})
+
+    async def advance(self, partition: int, old: int, new: int, recorded_at: datetime) -> None:
+        told = {"projection": PROJECTION, "partition": partition, "old": old, "new": new, "recorded_at": recorded_at}
+        if (await self.execute(ADVANCE, told)).rowcount != 1:
+            raise Fenced(f"partition {partition} is no longer at {old}")

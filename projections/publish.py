@@ -1,0 +1,100 @@
+"""Publishes changed rows and dead letters."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from domains.kernel import Domain, Row
+from infra.kafka import librdkafka, partition_of
+from infra.settings import Settings
+from projections.errors import ReadUnavailable
+from projections.projector import Applied
+from projections.records import DeadLetter, Headers
+from projections.rows import AnyView, ReadDatabase, ordered
+
+JSON: Headers = [("content-type", b"application/json")]
+RELIABLE: dict[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "linger.ms": 1,
+    "message.max.bytes": 4 * 1024 * 1024,
+    "delivery.timeout.ms": 30_000,
+    "compression.type": "none",
+}
+ONLY_PARTITION = 0
+
+
+class Publisher(Protocol):
+    """Where rows and dead letters go."""
+
+    async def rows(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
+        """The rows as they are now; None: there is none. Raises `ReadUnavailable`."""
+
+    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+        """Sets records aside. When it returns they are safe. Raises `ReadUnavailable`."""
+
+
+class KafkaPublisher:
+    """Publishes with an idempotent producer, and returns when all is acknowledged."""
+
+    def __init__(self, settings: Settings, domain: Domain) -> None:
+        self._domain = domain
+        self._producer = Producer(librdkafka(settings, **RELIABLE))
+
+    async def rows(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
+        topic = self._domain.view_topic(view)
+        await self._send((topic, key.encode(), row_json(row), JSON, self._partition(key)) for key, row in rows.items())
+
+    async def dead(self, letters: Sequence[DeadLetter]) -> None:
+        topic = self._domain.dead_letter_topic
+        await self._send(
+            (topic, letter.record.key, letter.record.value, letter.headers, ONLY_PARTITION) for letter in letters
+        )
+
+    def _partition(self, key: str) -> int:
+        return partition_of(key.encode(), self._domain.partitions)
+
+    async def _send(self, records: Iterable[tuple[str, bytes | None, bytes | None, Headers, int]]) -> None:
+        failures: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        for topic, key, value, headers, partition in records:
+            while True:
+                try:
+                    self._producer.produce(
+                        topic, value, key, headers=headers, partition=partition, on_delivery=delivered
+                    )
+                    break
+                except BufferError:
+                    await asyncio.to_thread(self._producer.poll, 0.1)
+        await asyncio.to_thread(self._producer.flush)
+        if failures:
+            raise ReadUnavailable(f"Kafka did not take a record: {failures[0].str()}")
+
+
+def row_json(row: Row | None) -> bytes | None:
+    return None if row is None else row.model_dump_json().encode()
+
+
+async def publish(domain: Domain, database: ReadDatabase, publisher: Publisher, applied: Applied) -> None:
+    """Publishes what a batch changed, and again what its repeats had changed.
+
+    A shared row may have been changed by another worker meanwhile, and a repeated one long ago: these are read
+    anew, and kept from changing until they are published, so that the last record of a key is its newest row.
+    """
+    for view in domain.views:
+        changed = applied.changed.get(view.name, {})
+        again = applied.seen.get(view.name, set()) | (changed.keys() if view.shared else set())
+        if again:
+            async with database.transaction() as transaction:
+                if view.shared:
+                    await transaction.lock(view)
+                held = await transaction.load(view, ordered(again))
+                await publisher.rows(view, {key: held.get(key) for key in again})
+        if own := {key: row for key, row in changed.items() if key not in again}:
+            await publisher.rows(view, own)

@@ -1,0 +1,2 @@
+UPDATE positions SET position = %(new)s, recorded_at = %(recorded_at)s, moved_at = now()
+WHERE projection = %(projection)s AND partition = %(partition)s AND position = %(old)s

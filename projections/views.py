@@ -1,0 +1,96 @@
+"""Reads views for answers: rows, pages, and how far and how fresh they are."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from domains.kernel import Domain, Row
+from projections import sql
+from projections.errors import ReadUnavailable
+from projections.postgres import OPTIONS, PROJECTION
+from projections.rows import AnyView
+from projections.tables import filter_name, tables
+
+STATE = sql.text("state")
+POOL = 8
+WAIT_SECONDS = 2.0
+POLL_SECONDS = 0.05
+NEVER = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far each partition is, and for how many seconds the views may lack something."""
+
+    positions: Mapping[int, int]
+    age: float
+
+
+class Views:
+    """Reads one domain's views."""
+
+    def __init__(self, conninfo: str, domain: Domain) -> None:
+        self._domain, self._tables = domain, tables(domain)
+        self._moved = asyncio.Event()
+        self._pool = AsyncConnectionPool(
+            conninfo,
+            kwargs={"autocommit": True, "row_factory": dict_row, "options": OPTIONS},
+            min_size=1,
+            max_size=POOL,
+            timeout=WAIT_SECONDS,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    def moved(self) -> None:
+        """Wakes whoever waits: the projection of this process has moved."""
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def one(self, view: AnyView, key: str) -> Row | None:
+        found = await self._fetch(self._tables[view.name].one, {"key": key})
+        return view.row.model_validate(found[0]) if found else None
+
+    async def page(self, view: AnyView, filters: Mapping[str, Any], after: str, limit: int) -> list[Row]:
+        """Rows with these values, in the order of their keys, behind a key."""
+        told = {filter_name(name): value for name, value in filters.items()}
+        query = self._tables[view.name].page(tuple(filters))
+        return [
+            view.row.model_validate(row) for row in await self._fetch(query, {**told, "after": after, "limit": limit})
+        ]
+
+    async def progress(self) -> Progress:
+        rows = await self._fetch(STATE, {"projection": PROJECTION})
+        ages = [row["age"] if row["age"] is not None else NEVER for row in rows]
+        return Progress({row["partition"]: row["position"] for row in rows}, max([0.0, *ages]))
+
+    async def reached(self, partition: int, position: int, seconds: float) -> bool:
+        """Whether the views have seen a position, as soon as they have or `seconds` have passed."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            moved = self._moved
+            if (await self.progress()).positions.get(partition, 0) >= position:
+                return True
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return False
+            with suppress(TimeoutError):
+                await asyncio.wait_for(moved.wait(), min(left, POLL_SECONDS))
+
+    async def _fetch(self, query: Any, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        try:
+            async with self._pool.connection() as connection:
+                return await (await connection.execute(query, parameters, prepare=True)).fetchall()  # type: ignore[return-value]
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise ReadUnavailable(str(error).strip().partition("\n")[0]) from error
