@@ -49,7 +49,7 @@ def show(system: Native, as_json: bool) -> None:
     table = Table("component", "state", "pid", "port", "health port", "waits for")
     for part in system.status():
         numbers = [str(number or "") for number in (part.pid, part.port, part.health_port)]
-        state = f"[{COLOURS[part.state]}]{part.state}[/]"
+        state = f"[{COLOURS.get(part.state, 'yellow')}]{part.state}[/]"
         table.add_row(part.name, state, *numbers, part.waits_for or "\n".join(part.log_tail))
     out.print(table)
 
