@@ -1,12 +1,13 @@
-# Everything a new machine needs: Python >= 3.11 and Maven. `make up` and `make test` do the rest.
+# Everything a new machine needs: Python >= 3.11 and Maven. `make demo` and `make test` do the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint unit up down install clean
+.PHONY: help demo test lint unit up down install clean
 .DEFAULT_GOAL := help
 
 help:
+	@echo "make demo   start everything, load real sales, show a projected view"
 	@echo "make test   lint, types, architecture and all tests"
 	@echo "make up     start everything; make down stops it"
 	@echo "make clean  remove the virtual environment and all state"
@@ -25,6 +26,9 @@ $(VENV)/dev.stamp: infra/locks/dev.txt $(VENV)/runtime.stamp
 	@touch $@
 
 install: $(VENV)/runtime.stamp
+
+demo: install
+	$(BIN)/headrace demo
 
 up down: install
 	$(BIN)/headrace $@

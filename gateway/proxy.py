@@ -1,7 +1,8 @@
 """Passes requests on: who may, where to, and only what is on the lists. Bodies are never looked into."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -15,6 +16,8 @@ from infra.web.context import current
 
 log = logging.getLogger(__name__)
 
+BODY_SECONDS = 20.0
+CLOSE = {"connection": "close"}
 JSON = b"application/json"
 ONCE = frozenset({b"content-type", b"idempotency-key", b"consistency-token", b"authorization"})
 REQUEST_HEADERS = ONCE | {b"accept", b"if-match", b"if-none-match", b"prefer"}
@@ -89,16 +92,22 @@ def check_content_type(headers: list[tuple[bytes, bytes]]) -> None:
 
 
 async def whole(receive: Receive) -> bytes:
-    """The body, which the edge has bounded. A client that goes away in its middle gets nothing passed on."""
-    parts = list[bytes]()
+    """The body, which the edge has bounded. One that does not come to its end is not passed on."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return b"".join([part async for part in parts(receive)])
+    except TimeoutError:
+        raise Problem(408, "request-timeout", "the body did not come to its end", headers=CLOSE) from None
+
+
+async def parts(receive: Receive) -> AsyncIterator[bytes]:
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Problem(400, "bad-request", "the body ended before it was complete")
-        parts.append(message.get("body", b""))
+        yield message.get("body", b"")
         more = message.get("more_body", False)
-    return b"".join(parts)
 
 
 def written(scope: Scope, authority: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:

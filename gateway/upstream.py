@@ -60,6 +60,9 @@ class Upstream:
             self._idle.pop().close()
 
     async def _slot(self) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
         try:
             async with asyncio.timeout(self.limits.queue_seconds):
                 await self._slots.acquire()

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
@@ -22,6 +23,8 @@ class Lifespan(Protocol):
     def __call__(self, app: FastAPI, /) -> AbstractAsyncContextManager[None]: ...
 
 
+# Traces and measurements are the edge's; FastAPI's own would look for a provider at each request.
+OURS: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 Layer = Callable[[ASGIApp], ASGIApp]
 
 
@@ -31,7 +34,8 @@ class Application(FastAPI):
     def __init__(
         self, title: str, rules: Rules, access: AccessLog | None, before: Layer | None = None, **more: Any
     ) -> None:
-        super().__init__(title=title, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, **more)
+        off: dict[str, Any] = {"openapi_url": None, "docs_url": None, "redoc_url": None, "redirect_slashes": False}
+        super().__init__(title=title, telemetry=OURS, **off, **more)
         self.rules, self.access, self._before = rules, access, before
         self.templates: dict[Any, str] = {}
         install(self)

@@ -25,11 +25,16 @@ PROBLEMS = {
     "insufficient-scope": Kind("Insufficient scope", "The token is valid but lacks the scope that this needs."),
     "internal-error": Kind("Internal error", "Something broke in the service. The request id finds its log lines."),
     "invalid-command": Kind("Invalid command", "The body is not what the command asks for; `errors` names each fault."),
+    "invalid-consistency-token": Kind(
+        "Invalid consistency token", "The `Consistency-Token` is not one of this domain."
+    ),
+    "invalid-cursor": Kind("Invalid cursor", "The `cursor` was not given by this list; begin without one."),
     "invalid-content": Kind("Invalid content", "A field does not have the form it must have; `errors` names each."),
     "invalid-event": Kind("Invalid event", "What would have been recorded is larger than an event may be."),
     "invalid-idempotency-key": Kind(
         "Invalid idempotency key", "An `Idempotency-Key` is a quoted string of at most 200 printable characters."
     ),
+    "invalid-key": Kind("Invalid key", "A key of a view has 1 to 256 printable characters."),
     "invalid-parameter": Kind("Invalid parameter", "A parameter of the query does not have the form it must have."),
     "invalid-path": Kind("Invalid address", "The address holds characters that no address here has."),
     "invalid-precondition": Kind(
@@ -38,6 +43,9 @@ PROBLEMS = {
     "invalid-token": Kind("Invalid token", "The access token is missing, expired, foreign or malformed."),
     "method-not-allowed": Kind("Method not allowed", "This address does not know this method; `Allow` names those."),
     "not-found": Kind("Not found", "There is nothing at this address."),
+    "not-yet-consistent": Kind(
+        "Not yet consistent", "The views have not yet seen what the token speaks of. `Retry-After` says when to ask."
+    ),
     "outcome-unknown": Kind(
         "Outcome unknown", "The command may or may not have been recorded. Repeat it with the same `Idempotency-Key`."
     ),
@@ -46,11 +54,17 @@ PROBLEMS = {
         "Precondition failed", "The stream is not at the version that `If-Match` or `If-None-Match` asks for."
     ),
     "refused": Kind("Refused", "The business says no; `code` says why and never changes."),
+    "request-timeout": Kind("Request not complete", "The body did not come to its end in time."),
     "request-header-fields-too-large": Kind("Headers too large", "The head of the request is larger than we take."),
     "service-unavailable": Kind("Service unavailable", "A service is down or busy. `Retry-After` says when to ask."),
     "store-unavailable": Kind("Event store unavailable", "Nothing was recorded. `Retry-After` says when to ask."),
     "temporary-reduced-capacity": Kind(
         "Too much to do", "The request was turned away at once rather than kept waiting. Ask again later."
+    ),
+    "unknown-key": Kind("Unknown key", "The view has no row for this key; `Data-Age` says how old that answer is."),
+    "unknown-view": Kind("Unknown view", "The domain has no view of this name."),
+    "views-unavailable": Kind(
+        "Views unavailable", "The read database does not answer. `Retry-After` says when to ask."
     ),
     "unknown-command": Kind("Unknown command", "The domain has no command of this name."),
     "unknown-stream": Kind("Unknown stream", "Nothing was recorded under this id."),

@@ -159,8 +159,8 @@ class World:
             await stack.enter_async_context(running(self.issuer_settings, issuer(self.issuer_settings, health), health))
             for service in (self.write, self.read):
                 await stack.enter_async_context(service.running())
-            app = gateway(self.settings, self.health, {"parcels": PARCELS}, limits)
-            await stack.enter_async_context(running(self.settings, app, self.health))
+            self.app = gateway(self.settings, self.health, {"parcels": PARCELS}, limits)
+            await stack.enter_async_context(running(self.settings, self.app, self.health))
             self.trust = tls.client(self.settings, identified=False)
             connector = aiohttp.TCPConnector(ssl=self.trust)
             self.client = await stack.enter_async_context(aiohttp.ClientSession(self.url, connector=connector))

@@ -10,6 +10,7 @@ from fastapi import Response
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JSON = {"content-type": "application/json"}
+CHUNKED = b"content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n64\r\nx"
 BODY = b'{"weight": 3,  "weight": 4}\r\n\x00\xff'
 
 
@@ -251,6 +252,42 @@ async def test_a_chunked_body_arrives_with_its_length(world):
     assert answer.status == 200
     assert world.write.seen[0][3]["content-length"] == "5000"
     assert "transfer-encoding" not in world.write.seen[0][3]
+
+
+async def test_the_body_of_a_question_is_neither_passed_on_nor_taken_for_a_request(world):
+    hidden = b"GET /v1/parcels/on-the-way/hidden HTTP/1.1\r\nhost: x\r\n\r\n"
+    length = b"content-length: %d\r\n" % len(hidden)
+    first = get(world, length).replace(b"connection: close\r\n", b"") + hidden
+    answer = await world.raw(first + get(world))
+    assert re.findall(rb"HTTP/1.1 (\d+) ", answer) == [b"200", b"200"]
+    assert [(path, body) for _, path, _, _, body in world.seen] == [(b"/v1/parcels/on-the-way", b"")] * 2
+
+
+async def test_a_body_that_is_cut_off_reaches_nobody(world):
+    for sent in (command(world, b"x" * 100)[:-1], head(world, b"POST /v1/parcels/p-1/send HTTP/1.1\r\n", CHUNKED)):
+        _, writer = await asyncio.open_connection("127.0.0.1", world.settings.api_port, ssl=world.trust)
+        writer.write(sent)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    assert (await world.ask("GET", "/v1/parcels/on-the-way")).status == 200
+    assert world.write.seen == []
+
+
+async def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(world, monkeypatch):
+    monkeypatch.setattr("gateway.proxy.BODY_SECONDS", 0.2)
+    answer = await world.raw(command(world, b"x" * 100, b"content-type: application/json\r\n")[:-1])
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"/problems/request-timeout" in answer
+    assert world.seen == []
+
+
+async def test_the_access_log_names_who_asked(world, capfd):
+    await world.ask("GET", "/v1/parcels/on-the-way", headers={**world.bearer(sub="ann-1"), "x-request-id": "r-ann"})
+    world.app.access.flush()
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    [line] = [line for line in lines if line["http"]["request"]["id"] == "r-ann"]
+    assert (line["user"]["id"], line["service"]["name"]) == ("ann-1", "gateway")
 
 
 async def test_a_large_answer_comes_back_whole(world):
