@@ -13,7 +13,8 @@ from projections.tables import tables
 
 LOCK = 0x68656164_72656164
 WRITE = SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
-READ = SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}")
+KEPT = ("positions", "freshness")
+READ = SQL("GRANT SELECT ON {} TO {}")
 
 
 def migrate(connection: Connection[Any], domain: Domain) -> None:
@@ -23,10 +24,9 @@ def migrate(connection: Connection[Any], domain: Domain) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         connection.execute(sql.text("schema"))
         connection.execute(sql.text("begin"), {"projection": PROJECTION, "partitions": domain.partitions})
+        own = [table.name for table in tables(domain).values()]
         for table in tables(domain).values():
             table.create(connection)
-            connection.execute(WRITE.format(Identifier(table.name), reader))
-        for name in ("positions", "freshness"):
+        for name in (*own, *KEPT):
             connection.execute(WRITE.format(Identifier(name), reader))
-        for role in (reader, Identifier(OPERATOR)):
-            connection.execute(READ.format(role))
+            connection.execute(READ.format(Identifier(name), Identifier(OPERATOR)))

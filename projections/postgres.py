@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from domains.kernel import Domain, Row
+from eventstore.link import parameters
 from projections import sql
 from projections.errors import Fenced, ReadUnavailable
 from projections.rows import AnyView, split
@@ -17,13 +18,6 @@ from projections.tables import Table, tables
 
 PROJECTION = "views"
 POSITIONS, ADVANCE, LOCK, FRESH = (sql.text(name) for name in ("positions", "advance", "lock", "fresh"))
-OPTIONS = "-c timezone=UTC -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s -c jit=off"
-KEEPALIVE: dict[str, Any] = {
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 
 
 class PostgresDatabase:
@@ -60,7 +54,7 @@ class PostgresDatabase:
     async def _open(self) -> AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await AsyncConnection.connect(
-                self._conninfo, autocommit=True, options=OPTIONS, row_factory=dict_row, **KEEPALIVE
+                autocommit=True, row_factory=dict_row, **parameters(self._conninfo)
             )
         return self._connection
 

@@ -11,9 +11,10 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domains.kernel import Domain, Row
+from eventstore.link import parameters
 from projections import sql
 from projections.errors import ReadUnavailable
-from projections.postgres import OPTIONS, PROJECTION
+from projections.postgres import PROJECTION
 from projections.rows import AnyView
 from projections.tables import filter_name, tables
 
@@ -39,8 +40,7 @@ class Views:
         self._domain, self._tables = domain, tables(domain)
         self._moved = asyncio.Event()
         self._pool = AsyncConnectionPool(
-            conninfo,
-            kwargs={"autocommit": True, "row_factory": dict_row, "options": OPTIONS},
+            kwargs={**parameters(conninfo), "autocommit": True, "row_factory": dict_row},
             min_size=1,
             max_size=POOL,
             timeout=WAIT_SECONDS,

@@ -31,7 +31,7 @@ PROCESS = Path(__file__).with_name("relay_process.py")
 
 async def write(store, count, seed=0):
     """Appends at a rate that leaves the relay something to do; what a crash refuses is sent again."""
-    chance = Random(seed)  # noqa: S311
+    chance = Random(seed)
 
     async def writer(share):
         for _ in range(share):
@@ -127,7 +127,7 @@ async def arrived(topic, at_least):
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_the_relay_is_killed_in_mid_stream(place, topic, environment, seed):
-    chance = Random(seed)  # noqa: S311
+    chance = Random(seed)
     async with PostgresStore.open(place.writer) as store:
         writing = asyncio.create_task(write(store, EVENTS, seed))
         for kill in range(3):
@@ -141,7 +141,7 @@ async def test_the_relay_is_killed_in_mid_stream(place, topic, environment, seed
 
 
 async def test_kafka_is_killed_in_mid_stream(place, topic):
-    chance = Random(7)  # noqa: S311
+    chance = Random(7)
     async with PostgresStore.open(place.writer) as store, relaying(place, topic) as relay:
         writing = asyncio.create_task(write(store, EVENTS))
         for kill in range(2):

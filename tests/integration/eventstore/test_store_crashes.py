@@ -32,7 +32,7 @@ class Load:
     stopped: bool = False
 
     async def run(self, writers: int) -> None:
-        await asyncio.gather(*(self.write(Random(self.seed * 1000 + n)) for n in range(writers)))  # noqa: S311
+        await asyncio.gather(*(self.write(Random(self.seed * 1000 + n)) for n in range(writers)))
 
     async def write(self, chance: Random) -> None:
         while not self.stopped:
@@ -91,7 +91,7 @@ async def loaded(load, writers, disturb):
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_postgresql_is_killed_under_load(place, seed):
-    chance = Random(seed)  # noqa: S311
+    chance = Random(seed)
     async with PostgresStore.open(place.writer) as store:
         load = Load(store, seed)
 
@@ -110,7 +110,7 @@ async def test_postgresql_is_killed_under_load(place, seed):
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_connections_are_cut_under_load(place, seed):
-    chance = Random(seed)  # noqa: S311
+    chance = Random(seed)
     superuser = conninfo(place.floor.settings("postgres"), "crash_events")
     async with PostgresStore.open(place.writer) as store, await AsyncConnection.connect(superuser) as admin:
         await admin.set_autocommit(True)

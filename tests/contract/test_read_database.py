@@ -1,0 +1,147 @@
+"""What a read database promises, kept by the one in memory and the one on PostgreSQL."""
+
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from domains.orders import domain
+from domains.orders.model import Order
+from domains.orders.values import Line
+from eventstore.migrate import connect
+from infra.plan import Database
+from infra.postgres import conninfo
+from projections.errors import Fenced, TableMismatch
+from projections.migrate import migrate
+from projections.postgres import PostgresDatabase
+from projections.rows import MemoryDatabase
+from projections.tables import Table
+
+AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
+DETAILS, COUNTRIES, _ = domain.views
+READ = Database("contract_read", "orders-migrate", ("orders-read", "operator"))
+
+
+@pytest.fixture
+def read_database(floor):
+    """An empty read database's owner and reader: a schema of its own in a real database."""
+    floor.create_database(READ)
+    place = {"options": f"-c search_path={(schema := f'read_{uuid4().hex}')}"}
+    owner = make_conninfo(conninfo(floor.settings("orders-migrate"), READ.name), **place)
+    with connect(owner, 30) as connection:
+        connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
+        for role in ("orders-read", "operator"):
+            connection.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(schema), Identifier(role)))
+        migrate(connection, domain)
+        migrate(connection, domain)
+    return owner, make_conninfo(conninfo(floor.settings("orders-read"), READ.name), **place)
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def database(request):
+    async with opened(request) as database:
+        yield database
+
+
+@asynccontextmanager
+async def opened(request):
+    if request.param == "memory":
+        yield MemoryDatabase(domain.partitions)
+        return
+    database = PostgresDatabase(request.getfixturevalue("read_database")[1], domain)
+    yield database
+    await database.close()
+
+
+def order(number="536365", price="2.50"):
+    line = Line(sku="85123A", description='a "quoted" – höhere', quantity=6, unit_price=price)
+    sold = 6 * Decimal(price)
+    return Order(order=number, status="placed", currency="GBP", placed_at=AT, changed_at=AT, lines=(line,), total=sold)
+
+
+async def save(database, rows, view=DETAILS):
+    async with database.transaction() as transaction:
+        await transaction.save(view, rows)
+
+
+async def load(database, *keys, view=DETAILS):
+    async with database.transaction() as transaction:
+        return await transaction.load(view, keys)
+
+
+async def test_a_row_comes_back_exactly_as_it_was(database):
+    await save(database, {"536365": order(), "2": order("2", "0.001")})
+    held = await load(database, "536365", "2", "3")
+    assert held == {"536365": order(), "2": order("2", "0.001")}
+    assert held["536365"].model_dump_json() == order().model_dump_json()
+
+
+async def test_a_row_is_replaced_and_taken_away(database):
+    await save(database, {"1": order("1"), "2": order("2")})
+    await save(database, {"1": order("1", "9.99"), "2": None, "3": None})
+    assert await load(database, "1", "2", "3") == {"1": order("1", "9.99")}
+
+
+async def test_views_keep_their_rows_apart(database):
+    await save(database, {"1": order("1")})
+    assert await load(database, "1", view=COUNTRIES) == {}
+
+
+async def test_positions_begin_at_0_and_move_only_from_where_they_are(database):
+    async with database.transaction() as transaction:
+        assert await transaction.positions() == {0: 0, 1: 0, 2: 0, 3: 0}
+        await transaction.advance(2, 0, 17, AT)
+    async with database.transaction() as transaction:
+        assert await transaction.positions() == {0: 0, 1: 0, 2: 17, 3: 0}
+    with pytest.raises(Fenced):
+        await moved(database, 2, 16, 18)
+
+
+async def moved(database, partition, old, new):
+    async with database.transaction() as transaction:
+        await transaction.save(DETAILS, {"1": order("1")})
+        await transaction.advance(partition, old, new, AT)
+
+
+async def test_rows_and_positions_are_written_together_or_not_at_all(database):
+    await moved(database, 1, 0, 5)
+    with pytest.raises(Fenced):
+        await moved(database, 0, 3, 9)
+    with pytest.raises(ZeroDivisionError):
+        await broken(database)
+    assert await load(database, "1", "2") == {"1": order("1")}
+    async with database.transaction() as transaction:
+        assert (await transaction.positions())[0] == 0
+
+
+async def broken(database):
+    async with database.transaction() as transaction:
+        await transaction.save(DETAILS, {"2": order("2")})
+        await transaction.advance(0, 0, 9, AT)
+        raise ZeroDivisionError
+
+
+def test_a_row_that_has_changed_needs_a_new_version_of_its_view(read_database):
+    class Changed(Order):
+        owner: str = ""
+
+    with connect(read_database[0], 30) as connection:
+        view = type(DETAILS)(DETAILS.name, Changed, "order", DETAILS.key_of, DETAILS.project)
+        with pytest.raises(TableMismatch, match="from 1 to 2"):
+            Table(view).create(connection)
+
+
+async def test_what_is_read_only_may_not_write(floor, read_database):
+    place = make_conninfo(read_database[1], user="operator", password=floor.settings("operator").password)
+    own = floor.settings("operator")
+    place = make_conninfo(place, sslcert=str(own.cert_file), sslkey=str(own.key_file))
+    async with await AsyncConnection.connect(place, autocommit=True) as connection:
+        assert await (await connection.execute("SELECT count(*) FROM order_details_v1")).fetchone() == (0,)
+        for verb in ("UPDATE positions SET position = 1", "DELETE FROM order_details_v1", "DROP TABLE positions"):
+            with pytest.raises(Exception, match=r"permission denied|must be owner"):
+                await connection.execute(verb)
