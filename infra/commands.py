@@ -1,9 +1,11 @@
 """headrace up | down | status | token | topics"""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from rich.markup import escape
 from rich.table import Table
 
 from infra import tokens
@@ -15,6 +17,7 @@ from infra.plan import KAFKA_UI, OPERATOR
 
 app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
+SILENCE_SECONDS = 5
 COLOURS = {"running": "green", "starting": "yellow", "crashed": "red", "stopped": "dim"}
 
 
@@ -143,43 +146,61 @@ def records(consumer: Consumer, topic: str, partitions: object) -> int:
 def tail(
     topic: str,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the oldest record.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="End after so many records.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, help="So many records of each partition.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new records until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a topic's records as they stand, then end."""
+    """Show the last records of each partition as they stand."""
     with clear_errors():
         consumer = reader(here())
         try:
-            shown(consumer, topic, from_beginning, limit, as_json)
+            ends = places(consumer, topic, limit, from_beginning)
+            for message in messages(consumer, ends, limit, follow):
+                show_record(message, as_json)
         except KafkaException:
             raise NotRunning("Kafka does not answer", "headrace up") from None
         finally:
             consumer.close()
 
 
-def shown(consumer: Consumer, topic: str, from_beginning: bool, limit: int, as_json: bool) -> None:
+def places(consumer: Consumer, topic: str, limit: int, from_beginning: bool) -> dict[int, int]:
+    """Points the consumer where to begin; how many records of each partition are there to be read now."""
     known = consumer.list_topics(timeout=5).topics
     if topic not in known:
         raise fail(f"there is no topic {topic}", Exit.NOT_FOUND, "headrace topics")
-    places = []
-    ends: dict[int, int] = {}
+    begins, ends = [], {}
     for partition in known[topic].partitions:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=5)
-        if high > low:
-            ends[partition] = high
-            places.append(TopicPartition(topic, partition, low if from_beginning else max(low, high - limit)))
-    consumer.assign(places)
-    while ends and limit > 0 and (message := consumer.poll(5)) is not None:
+        begins.append(TopicPartition(topic, partition, low if from_beginning else max(low, high - limit)))
+        ends[partition] = high
+    consumer.assign(begins)
+    return ends
+
+
+def messages(consumer: Consumer, ends: dict[int, int], limit: int, follow: bool) -> Iterator[Message]:
+    """At most `limit` of each partition of what is there now; with `follow` all, without an end."""
+    left = dict.fromkeys(ends, limit)
+    waiting = {place.partition for place in consumer.assignment() if place.offset < ends[place.partition]}
+    while follow or waiting:
+        if (message := consumer.poll(1 if follow else SILENCE_SECONDS)) is None:
+            if follow:
+                continue
+            return
         if message.error():
             continue
-        limit -= 1
-        key, value = (
-            part.decode(errors="backslashreplace") if part else None for part in (message.key(), message.value())
-        )
-        if as_json:
-            show_json({"partition": message.partition(), "offset": message.offset(), "key": key, "value": value})
-        else:
-            out.print(f"[cyan]{key}[/] ", end="")
-            out.print(value, markup=False)
-        if message.offset() + 1 >= ends[message.partition()]:
-            ends.pop(message.partition())
+        partition = message.partition()
+        if not follow and partition not in waiting:
+            continue
+        yield message
+        left[partition] -= 1
+        if message.offset() + 1 >= ends[partition] or not left[partition]:
+            waiting.discard(partition)
+
+
+def show_record(message: Message, as_json: bool) -> None:
+    key, value = (part.decode(errors="backslashreplace") if part else None for part in (message.key(), message.value()))
+    if as_json:
+        show_json({"partition": message.partition(), "offset": message.offset(), "key": key, "value": value})
+    else:
+        out.print(f"[cyan]{escape(str(key))}[/] ", end="")
+        out.print(value, markup=False)

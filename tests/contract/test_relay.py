@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Producer
 
+from domains.plan import ANY_TIME, FOREVER
 from eventstore.cloudevents import Record, decode, encode
 from eventstore.errors import TopicUnavailable
 from eventstore.kafka import KafkaTopic
@@ -66,7 +67,7 @@ class OnKafka(KafkaTopic):
 @asynccontextmanager
 async def on_kafka(floor):
     name = f"contract.events-{uuid4().hex}.v1"
-    floor.create_topic(Topic(name, PARTITIONS, {"message.timestamp.after.max.ms": "9223372036854775807"}))
+    floor.create_topic(Topic(name, PARTITIONS, {**FOREVER, **ANY_TIME}))
     floor.allow(Acl("contract-write", "topic", name, ("READ", "WRITE", "DESCRIBE")))
     async with OnKafka.open(floor.settings("contract-write"), name, PARTITIONS) as topic:
         yield topic

@@ -1,29 +1,121 @@
-"""The whole system, all processes, once per run."""
+"""The whole system as a person has it, all processes, once per run: two domains, and everything by `headrace`."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
 import pytest
 
-from infra import tokens
 from infra.native import Native
 from infra.plan import OPERATOR, assemble
+from infra.web import tls
 
 SUMMARY = pytest.StashKey[list[str]]()
+BANK = Path(__file__).parents[1] / "samples" / "bank"
+HEADRACE = Path(sys.executable).with_name("headrace")
+PATIENCE = 120
+
+
+class Installed(Native):
+    """A system in which a package brings a second domain, which this process does not have."""
+
+    def __init__(self, folder: Path, packages: Path, cache: Path):
+        super().__init__(folder, assemble(), cache)
+        self._environment_of_a_person = {**os.environ, "PYTHONPATH": str(packages)}
+
+    def headrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [HEADRACE, *arguments],
+            cwd=self.folder.parent,
+            env=self._environment_of_a_person,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def up(self):
+        done = self.headrace("up")
+        assert done.returncode == 0, done.stderr
+
+    def status_json(self):
+        return json.loads(self.headrace("status", "--json").stdout)
+
+
+class Client:
+    """Reads each answer to its end."""
+
+    def __init__(self, session: aiohttp.ClientSession):
+        self._session = session
+
+    async def get(self, path, **given):
+        return await self._ask("GET", path, **given)
+
+    async def post(self, path, **given):
+        return await self._ask("POST", path, **given)
+
+    async def _ask(self, method, path, **given):
+        async with self._session.request(method, path, **given) as answer:
+            await answer.read()
+            return answer
 
 
 @pytest.fixture(scope="session")
-def system(floor):
+def packages(floor):
+    """A folder in which the sample's package is installed, as pip does it."""
+    place = floor.folder.with_name(f"{floor.folder.name}-packages")
+    source = place / "source"
+    shutil.copytree(BANK, source)
+    call = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*call, "--target", place / "installed", source], check=True, timeout=PATIENCE)
+    return place / "installed"
+
+
+@pytest.fixture(scope="session")
+def system(floor, packages):
     """What `headrace up` starts, in a folder of its own."""
-    native = Native(floor.folder.with_name(f"{floor.folder.name}-e2e") / ".headrace", assemble(), floor.cache)
+    folder = floor.folder.with_name(f"{floor.folder.name}-e2e") / ".headrace"
+    folder.mkdir(parents=True)
+    (folder / "cache").symlink_to(floor.cache)
+    system = Installed(folder, packages, floor.cache)
     try:
-        native.up()
-        yield native
+        system.up()
+        yield system
     finally:
-        native.down()
+        system.down()
 
 
 @pytest.fixture(scope="session")
 def token(system):
     """Makes a token for the scopes given, or for all."""
-    return lambda *scopes: tokens.token(system.settings(OPERATOR), scopes or system.plan.scopes)
+
+    def make(*scopes):
+        asked = ["--scope", " ".join(scopes)] if scopes else []
+        return system.headrace("token", *asked).stdout.strip()
+
+    return make
+
+
+@pytest.fixture
+async def client(system, token):
+    """Asks the gateway with a token for everything."""
+    address = system.status_json()["gateway_url"]
+    trust = tls.client(system.settings(OPERATOR), identified=False)
+    bearer = {"authorization": f"Bearer {token()}", "content-type": "application/json"}
+    connector = aiohttp.TCPConnector(ssl=trust)
+    async with aiohttp.ClientSession(address, headers=bearer, connector=connector) as session:
+        yield Client(session)
+
+
+@pytest.fixture
+def number():
+    return uuid4().hex[:12]
 
 
 @pytest.fixture

@@ -92,15 +92,6 @@ def decide(account: Account, command: AccountCommand) -> Sequence[AccountEvent]:
             assert_never(command)
 
 
-def about(account: Account, command: Deposit | Withdraw) -> dict[str, object]:
-    return {
-        "occurred_at": command.at,
-        "account": account.account,
-        "owner": account.owner,
-        "cents": command.cents,
-    }
-
-
 def open_account(account: Account, command: Open) -> Sequence[AccountEvent]:
     if not account.account:
         return [Opened(occurred_at=command.at, account=command.account, owner=command.owner)]
