@@ -1,6 +1,7 @@
-"""headrace up | down | status | token | topics"""
+"""headrace up | down | status | doctor | token | topics"""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -13,11 +14,14 @@ from infra.console import Exit, clear_errors, err, fail, out, show_json
 from infra.errors import NotRunning
 from infra.kafka import MECHANISM, PROTOCOL, librdkafka
 from infra.native import Native, here
+from infra.native.doctor import examine
+from infra.native.listeners import listeners
 from infra.plan import KAFKA_UI, OPERATOR
 
 app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
 SILENCE_SECONDS = 5
+LINES, LONGEST_LINE = 4, 120
 COLOURS = {"running": "green", "starting": "yellow", "crashed": "red", "stopped": "dim"}
 
 
@@ -39,10 +43,40 @@ def down() -> None:
 
 
 @app.command()
-def status(as_json: AsJson = False) -> None:
+def status(
+    ports: Annotated[bool, typer.Option("--ports", help="Every listening port, as a client finds it.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Every component: its state, process, ports, and what it waits for."""
     with clear_errors():
-        show(here(), as_json)
+        show_ports(here(), as_json) if ports else show(here(), as_json)
+
+
+def show_ports(system: Native, as_json: bool) -> None:
+    found = listeners(system.state, system.ca_file)
+    if as_json:
+        return show_json([asdict(each) for each in found])
+    table = Table("owner", "serves", "port", "TLS", "client authentication", "plaintext")
+    for each in found:
+        table.add_row(*(str(value) for value in asdict(each).values()))
+    return out.print(table)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What would keep the system from starting, and what mends it; exit 1 when there is something."""
+    with clear_errors():
+        found = examine(here())
+    if as_json:
+        show_json([asdict(finding) for finding in found])
+    else:
+        table = Table("", "what", "found", "try")
+        for each in found:
+            mark = "[green]ok[/]" if each.well else "[red]no[/]"
+            table.add_row(mark, each.name, escape(each.found), "" if each.well else escape(each.mend or ""))
+        out.print(table)
+    if not all(finding.well for finding in found):
+        raise typer.Exit(Exit.FAILURE)
 
 
 def show(system: Native, as_json: bool) -> None:
@@ -53,8 +87,13 @@ def show(system: Native, as_json: bool) -> None:
     for part in system.status():
         numbers = [str(number or "") for number in (part.pid, part.port, part.health_port)]
         state = f"[{COLOURS.get(part.state, 'yellow')}]{part.state}[/]"
-        table.add_row(part.name, state, *numbers, part.waits_for or "\n".join(part.log_tail))
+        table.add_row(part.name, state, *numbers, escape(part.waits_for or last_words(part.log_tail)))
     out.print(table)
+
+
+def last_words(log_tail: list[str]) -> str:
+    """The end of a log, short enough for a table; `--json` and the file have all of it."""
+    return "\n".join(line[:LONGEST_LINE] for line in log_tail[-LINES:])
 
 
 @app.command()

@@ -112,11 +112,15 @@ class PostgresServer:
     def _wait_for_orphans(self) -> None:
         """After a `kill -9` the server's children live on for a moment; the next server must not meet them."""
         deadline = time.monotonic() + LEFTOVER_SECONDS
-        while (self.data / "postmaster.pid").exists() and (left := list(at_work_in(self.data))):
+        lock = self.data / "postmaster.pid"
+        while lock.exists() and (left := list(at_work_in(self.data))):
             if time.monotonic() > deadline:
                 pids = " ".join(str(process.pid) for process in left)
                 raise StartFailed(f"processes of an earlier PostgreSQL still use {self.data}", f"kill {pids}")
             time.sleep(0.05)
+        if lock.exists() and is_zombie(lock.read_text().partition("\n")[0]):
+            # The server takes a dead process that nobody has reaped for a living one, and would not start.
+            lock.unlink()
 
     def _own(self, file: Path, content: bytes) -> None:
         write(file, content)
@@ -171,6 +175,13 @@ def settle(home: Path) -> Path:
 def enterable(folder: Path) -> bool:
     """Whether another user can get into a folder."""
     return all(part.stat().st_mode & 0o001 for part in (folder, *folder.parents))
+
+
+def is_zombie(pid: str) -> bool:
+    try:
+        return bool(psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE)
+    except (psutil.NoSuchProcess, ValueError):
+        return False
 
 
 def at_work_in(folder: Path) -> Iterator[psutil.Process]:

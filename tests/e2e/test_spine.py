@@ -69,7 +69,7 @@ async def test_what_was_done_is_read_back_at_once_and_replayed(system, client, n
     assert events.startswith("   1  2010-12-01 08:26:00")
     records = system.headrace("topics", "tail", f"{case.domain}.events.v1", "--limit", "50", "--json").stdout
     published = [json.loads(json.loads(line)["value"]) for line in records.splitlines()]
-    assert [each["sequence"] for each in published if each["subject"] == f"{case.domain}-{number}"] == ["1", "2"]
+    assert [int(each["sequence"]) for each in published if each["subject"] == f"{case.domain}-{number}"] == [1, 2]
 
 
 async def test_request_and_trace_go_all_the_way(system, client, number):

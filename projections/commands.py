@@ -1,0 +1,85 @@
+"""headrace watch"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from domains.discovery import discover
+from domains.plan import events_database
+from eventstore.errors import EventStoreError
+from eventstore.postgres import PostgresStore
+from infra.console import Exit, clear_errors, fail, out, show_json
+from infra.native import Native, here
+from infra.plan import OPERATOR
+from infra.postgres import conninfo
+from projections.errors import ReadUnavailable
+from projections.plan import read_database
+from projections.views import Views
+from projections.watch import Watched, Watcher
+
+app = typer.Typer()
+
+SHOWN_OF_ROW = 60
+
+
+@app.command()
+def watch(
+    once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Time between two looks.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on stdout, one line a look.")] = False,
+) -> None:
+    """Watch the projections: how far they are, how far behind, how fast, and what changed last."""
+    with clear_errors():
+        try:
+            asyncio.run(follow(here(), once or not (as_json or out.is_terminal), seconds, as_json))
+        except (EventStoreError, ReadUnavailable) as error:
+            raise fail(str(error), Exit.DEPENDENCY_DOWN, "headrace up") from None
+
+
+async def follow(system: Native, once: bool, seconds: float, as_json: bool) -> None:
+    async with AsyncExitStack() as stack:
+        watchers = await opened(system, stack)
+        live = None if as_json or once else stack.enter_context(Live(console=out, auto_refresh=False))
+        while True:
+            found = [line for watcher in watchers for line in await watcher.look()]
+            if as_json:
+                show_json({"projections": [asdict(line) for line in found]})
+            elif live is not None:
+                live.update(table(found), refresh=True)
+            else:
+                out.print(table(found))
+            if once:
+                return
+            await asyncio.sleep(seconds)
+
+
+async def opened(system: Native, stack: AsyncExitStack) -> list[Watcher]:
+    """A watcher for each domain, with the operator's rights: to read, and nothing else."""
+    person = system.settings(OPERATOR)
+    watchers = []
+    for domain in discover().values():
+        store = await stack.enter_async_context(PostgresStore.open(conninfo(person, events_database(domain))))
+        views = Views(conninfo(person, read_database(domain)), domain)
+        await views.open()
+        stack.push_async_callback(views.close)
+        watchers.append(Watcher(domain, store, views))
+    return watchers
+
+
+def table(found: Sequence[Watched]) -> Table:
+    made = Table("projection", "position", "behind", "seconds", "events/s", "last row")
+    for line in found:
+        behind = f"[yellow]{line.events_behind}[/]" if line.events_behind else "[green]0[/]"
+        row = json.dumps(line.last_row, ensure_ascii=False) if line.last_row else ""
+        short = row if len(row) <= SHOWN_OF_ROW else row[: SHOWN_OF_ROW - 1] + "…"
+        numbers = (f"{line.position} of {line.head}", behind, f"{line.seconds_behind:.1f}", f"{line.rate:.0f}")
+        made.add_row(f"{line.domain}/{line.view}", *numbers, escape(short))
+    return made

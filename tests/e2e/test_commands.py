@@ -1,0 +1,73 @@
+"""What a person sees at a terminal: the ports, the projections, the doctor."""
+
+import json
+from dataclasses import astuple
+
+from infra.native.listeners import listeners
+
+PROBES = "none, probes and metrics only"
+WANTED = {
+    ("gateway", "api"): "access token",
+    ("issuer", "api"): "client id and secret",
+    ("kafka", "api"): "SCRAM-SHA-512",
+    ("kafka", "controller"): "certificate",
+    ("postgres", "api"): "certificate and SCRAM-SHA-256",
+    **{(f"{domain}-{side}", "api"): "certificate" for domain in ("accounts", "orders") for side in ("read", "write")},
+}
+
+
+async def test_every_port_speaks_tls_and_refuses_plaintext(system):
+    told = json.loads(system.headrace("status", "--ports", "--json").stdout)
+    assert {(port["tls"], port["plaintext"]) for port in told} == {("TLSv1.3", "refused")}
+    found = {(port["owner"], port["serves"]): port["client_authentication"] for port in told}
+    assert {place: how for place, how in found.items() if place[1] != "health"} == WANTED
+    assert {how for place, how in found.items() if place[1] == "health"} == {PROBES}
+    assert [astuple(each)[:3] for each in listeners(system.state, system.ca_file)] == [
+        (port["owner"], port["serves"], port["port"]) for port in told
+    ]
+
+
+async def test_no_component_listens_anywhere_else(system):
+    known = set(system.state.ports.values())
+    for name in system.state.known():
+        process = system.state.running(name)
+        for member in (process, *process.children(recursive=True)):
+            heard = {place.laddr for place in member.net_connections("tcp") if place.status == "LISTEN"}
+            assert {address.ip for address in heard} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+            assert {address.port for address in heard} <= known
+
+
+async def test_watch_shows_each_view_with_the_row_that_changed_last(system, client, number):
+    body = {"owner": f"o{number}", "at": "2010-12-01T08:26:00Z"}
+    opened = await client.post(f"/v1/accounts/{number}/open", data=json.dumps(body))
+    seen = {"consistency-token": opened.headers["consistency-token"]}
+    assert (await client.get(f"/v1/accounts/account/{number}", headers=seen)).status == 200
+    told = json.loads(system.headrace("watch", "--once", "--json").stdout)["projections"]
+    views = {f"{line['domain']}/{line['view']}": line for line in told}
+    assert set(views) == {
+        "accounts/account",
+        "accounts/owner-balance",
+        "orders/customer-history",
+        "orders/order-details",
+        "orders/sales-by-country",
+    }
+    line = views["accounts/account"]
+    assert (line["events_behind"], line["seconds_behind"]) == (0, 0.0)
+    assert line["position"] == line["head"]
+    assert line["last_row"] == {"account": number, "owner": f"o{number}", "balance": 0}
+    shown = system.headrace("watch").stdout
+    assert "orders/order-details" in shown
+    assert "\x1b" not in shown
+
+
+async def test_the_doctor_finds_nothing_wrong_and_names_what_is(system):
+    assert system.headrace("doctor").returncode == 0
+    secret = system.credentials / "gateway" / "key.pem"
+    secret.chmod(0o644)
+    try:
+        found = system.headrace("doctor", "--json")
+    finally:
+        secret.chmod(0o600)
+    assert found.returncode == 1
+    [wrong] = [finding for finding in json.loads(found.stdout) if not finding["well"]]
+    assert (wrong["name"], wrong["mend"]) == ("secret", f"chmod 600 {secret}")
