@@ -75,7 +75,10 @@ async def opened(system: Native, stack: AsyncExitStack) -> list[Watcher]:
 
 
 def table(found: Sequence[Watched]) -> Table:
-    made = Table("projection", "position", "behind", "seconds", "events/s", "last row")
+    made = Table()
+    made.add_column("projection", no_wrap=True, min_width=max(len(f"{line.domain}/{line.view}") for line in found))
+    for name in ("position", "behind", "seconds", "events/s", "last row"):
+        made.add_column(name)
     for line in found:
         behind = f"[yellow]{line.events_behind}[/]" if line.events_behind else "[green]0[/]"
         row = json.dumps(line.last_row, ensure_ascii=False) if line.last_row else ""

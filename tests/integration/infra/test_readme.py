@@ -10,7 +10,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[3]
 HEADRACE = Path(sys.executable).with_name("headrace")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", (PROJECT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+README = (PROJECT / "README.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,28 @@ def test_the_commands_do_what_the_readme_says(folder):
     settings = json.loads(answers[".venv/bin/headrace topics --settings --json"].stdout)
     assert settings["username"] == "kafka-ui"
     assert Path(settings["password_file"]).stat().st_mode & 0o077 == 0
+
+
+def test_the_session_with_curl_does_what_it_says(folder):
+    run(folder, ".venv/bin/headrace up")
+    (session,) = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    call = ["bash", "-euo", "pipefail", "-c", session]
+    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    placed, row, refused = answers(done.stdout)
+    assert placed["version"] == 1
+    assert (row["status"], row["total"]) == ("placed", "15.30")
+    assert (refused["status"], refused["actual_version"]) == (412, 1)
+    assert (folder / "placed.txt").read_text().split()[1] == "201"
+
+
+def answers(text):
+    """The JSON documents of a text, one after the other."""
+    found, at, decoder = [], 0, json.JSONDecoder()
+    while at < len(text.rstrip()):
+        value, at = decoder.raw_decode(text, at)
+        found.append(value)
+    return found
 
 
 def test_an_unknown_stream_or_topic_is_said_with_exit_code_3(folder):
