@@ -38,13 +38,17 @@ async def test_no_component_listens_anywhere_else(system):
             assert {address.port for address in heard} <= known
 
 
+async def seen(client, path):
+    async with asyncio.timeout(60):
+        while (await client.get(path)).status != 200:
+            continue
+
+
 async def test_watch_shows_each_view_with_the_row_that_changed_last(system, client, number):
     body = {"owner": f"o{number}", "at": "2010-12-01T08:26:00Z"}
     opened = await client.post(f"/v1/accounts/{number}/open", data=json.dumps(body))
     assert opened.status == 201
-    async with asyncio.timeout(60):
-        while (await client.get(f"/v1/accounts/account/{number}")).status != 200:
-            await asyncio.sleep(0.1)
+    await seen(client, f"/v1/accounts/account/{number}")
     told = json.loads(system.headrace("watch", "--once", "--json").stdout)["projections"]
     views = {f"{line['domain']}/{line['view']}": line for line in told}
     assert set(views) == {
