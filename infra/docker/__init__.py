@@ -1,1 +1,0 @@
-"""What `docker-compose.yml` needs beside the images: an image of ours, configurations, one-shot steps."""
