@@ -3,10 +3,10 @@
 import json
 import re
 import tomllib
-from collections import deque
 from pathlib import Path
 
 import pytest
+import yaml
 
 from infra.docker import provision, ready
 from infra.native import kafka, postgres
@@ -28,57 +28,7 @@ SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|PRIVATE|API_?KEY")
 RANDOM_VALUE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9+=_-]{16,}")
 
 
-def mapping(lines, anchors):
-    indent, found, merged = lines[0][0], {}, {}
-    while lines and lines[0][0] == indent and not lines[0][1].startswith("- "):
-        key, _, rest = lines.popleft()[1].partition(":")
-        value = node(rest.strip(), indent, lines, anchors)
-        if key == "<<":
-            merged |= value
-        else:
-            found[key] = value
-    return merged | found
-
-
-def sequence(lines, anchors):
-    indent, found = lines[0][0], []
-    while lines and lines[0][0] == indent and lines[0][1].startswith("- "):
-        item = lines.popleft()[1][2:]
-        if re.match(r"[\w<-]+:( |$)", item):
-            lines.appendleft((indent + 2, item))
-            found.append(mapping(lines, anchors))
-        else:
-            found.append(scalar(item, anchors))
-    return found
-
-
-def node(rest, indent, lines, anchors):
-    if rest.startswith("&"):
-        name, _, rest = rest[1:].partition(" ")
-        return anchors.setdefault(name, node(rest, indent, lines, anchors))
-    if rest or not lines or lines[0][0] <= indent:
-        return scalar(rest, anchors)
-    return sequence(lines, anchors) if lines[0][1].startswith("- ") else mapping(lines, anchors)
-
-
-def scalar(text, anchors):
-    if text.startswith("*"):
-        return anchors[text[1:]]
-    if text.startswith("'"):
-        return text[1:-1]
-    if text.startswith(('"', "[", "{")) or text in ("true", "false") or text.isdigit():
-        return json.loads(text)
-    return text or None
-
-
-def compose():
-    """The file, read as the part of YAML that it is written in: there is no other need for a YAML library."""
-    lines = (PROJECT / "docker-compose.yml").read_text().splitlines()
-    kept = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return mapping(deque((len(line) - len(line.lstrip()), line.strip()) for line in kept), {})
-
-
-COMPOSE = compose()
+COMPOSE = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 
