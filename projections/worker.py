@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 MOST = 1000
 BUFFERED = 4000
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+GATHER_SECONDS = 0.05
 FRESH_SECONDS = 0.5
 LARGEST_FETCH = 4 * 1024 * 1024
 
@@ -160,6 +161,10 @@ class FaustLane:
             for delivery in batch:
                 self._done[delivery.event.message.partition] = delivery.event.message.offset + 1
             BEHIND.labels(self._domain.name).set(self._waiting.qsize())
+            if 1 < len(batch) < MOST:
+                await asyncio.sleep(
+                    GATHER_SECONDS
+                )  # a busy topic is worked in larger batches; a lone event never waits
 
     async def _note_freshness(self) -> None:
         """Notes now and then which partitions have nothing waiting, so that an answer can say how old it is."""

@@ -1,6 +1,7 @@
 """headrace demo"""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from domains.orders.demo.load import Gateway, TryAgain, send_all
 from domains.orders.demo.verify import differences
 from infra import tokens
 from infra.console import Exit, clear_errors, err, fail, out, show_json
-from infra.native import Native, here
+from infra.native import Native, here, usage
 from infra.plan import OPERATOR
 
 app = typer.Typer()
@@ -38,6 +39,8 @@ class Result:
     refused_by_reason: dict[str, int]
     events: int
     commands_per_second: float
+    processor_us_per_command: dict[str, int]
+    resident_mib: dict[str, int]
     projected_after_s: float
     views_equal: bool
     differences: list[str]
@@ -101,12 +104,12 @@ async def run(system: Native, invoices: list[Invoice], concurrency: int, started
         return tokens.token(client, system.plan.scopes)
 
     async with Gateway.open(address, ca_file, token, concurrency) as gateway:
-        sending = time.monotonic()
+        sending, used = time.monotonic(), processor_seconds(system)
         with progress(len(invoices)) as step:
             outcome = await send_all(gateway, invoices, domain.partitions, concurrency, step)
         sent = time.monotonic()
         await gateway.caught_up([view.name for view in domain.views], [token for _, token in outcome.tokens.values()])
-        projected = time.monotonic()
+        projected, spent = time.monotonic(), usage.spent(used, processor_seconds(system))
         found = await differences(gateway, invoices, outcome)
     return Result(
         invoices=len(invoices),
@@ -116,6 +119,8 @@ async def run(system: Native, invoices: list[Invoice], concurrency: int, started
         refused_by_reason=dict(outcome.refused.most_common()),
         events=len(outcome.accepted),
         commands_per_second=round(len(invoices) / max(sent - sending, 1e-9), 1),
+        processor_us_per_command={name: round(part * 1e6 / max(len(invoices), 1)) for name, part in spent.items()},
+        resident_mib={name: size // 2**20 for name, size in usage.resident_bytes(system.state).items()},
         projected_after_s=round(projected - sent, 3),
         views_equal=not found,
         differences=found,
@@ -123,6 +128,11 @@ async def run(system: Native, invoices: list[Invoice], concurrency: int, started
         ca_file=ca_file,
         seconds=round(time.monotonic() - started, 1),
     )
+
+
+def processor_seconds(system: Native) -> dict[str, float]:
+    """Of each component, and of this process, which is the client."""
+    return {"client": sum(os.times()[:2]), **usage.processor_seconds(system.state)}
 
 
 @contextmanager
@@ -154,15 +164,25 @@ def show(result: Result, as_json: bool) -> None:
         return
     table = Table(show_header=False)
     for name, value in asdict(result).items():
-        if name not in ("refused_by_reason", "differences"):
+        if not isinstance(value, dict | list):
             table.add_row(name.replace("_", " "), str(value))
     for reason, count in result.refused_by_reason.items():
         table.add_row(f"  refused, {reason}", str(count))
-    out.print(table)
+    out.print(table, costs(result))
     for sentence in result.differences:
         err.print(sentence, style="red", markup=False)
     view = f"{result.gateway_url}/v1/orders/sales-by-country?limit=5"
     out.print(f'curl --cacert {result.ca_file} -H "Authorization: Bearer $(headrace token)" "{view}"', markup=False)
+
+
+def costs(result: Result) -> Table:
+    """What each hop costs: this is what bounds the rate of commands on a machine's processors."""
+    table = Table("hop", "processor µs per command", "memory MiB")
+    for name, spent in sorted(result.processor_us_per_command.items(), key=lambda each: -each[1]):
+        table.add_row(name, str(spent), str(result.resident_mib.get(name, "")))
+    table.add_section()
+    table.add_row("all", str(sum(result.processor_us_per_command.values())), str(sum(result.resident_mib.values())))
+    return table
 
 
 def wait_for_the_person() -> None:

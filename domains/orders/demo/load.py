@@ -5,7 +5,7 @@ import hashlib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -71,6 +71,8 @@ class Gateway:
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, Any, dict[str, str]]:
         """Status, body and headers, once the system has answered for good. Raises `TryAgain` if it never does."""
+        with suppress(TryAgain):
+            return await self._once(method, path, body, headers)  # the machinery of repeats costs as much as a request
         given: tuple[int, Any, dict[str, str]] = (0, None, {})
         async for attempt in stamina.retry_context(on=TryAgain, attempts=None, timeout=PATIENCE_SECONDS, wait_max=2):
             with attempt:
