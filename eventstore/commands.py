@@ -1,0 +1,8 @@
+"""headrace store | bench: whoever adds subcommands is imported here."""
+
+import typer
+
+from eventstore.console import store
+
+app = typer.Typer()
+app.add_typer(store, name="store")
