@@ -2,7 +2,9 @@
 
 import typer
 
+from eventstore.bench.commands import bench
 from eventstore.console import store
 
 app = typer.Typer()
 app.add_typer(store, name="store")
+app.add_typer(bench, name="bench")

@@ -49,3 +49,11 @@ def provision_database(connection: Connection, database: Database) -> None:
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(name, Identifier(role)))
     for principal in database.principals:
         connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(name, Identifier(principal)))
+
+
+def drop(superuser: Settings, roles: Iterable[str], database: Database) -> None:
+    """A database with all that is in it, whoever is connected, and roles that own nothing else."""
+    with psycopg.connect(conninfo(superuser, MAINTENANCE[0]), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(database.name)))
+        for role in roles:
+            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(Identifier(role)))

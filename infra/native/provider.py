@@ -1,6 +1,7 @@
 """Starts, stops and shows the system on this machine."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -79,10 +80,10 @@ class Native:
                 self._start_process(process, say)
             together([partial(self._await_process, process, say) for process in processes])
 
-    def down(self, say: Say = silent) -> None:
+    def down(self, say: Say = silent, only: Collection[str] | None = None) -> None:
         """Ends what `up` started, and nothing else: the front door first, the servers last. The data stays."""
         with self.state.locked():
-            started = self.state.known()
+            started = [name for name in self.state.known() if only is None or name in only]
             doors = [name for name in started if name == GATEWAY]
             servers = [name for name in started if name in SERVERS]
             rest = [name for name in started if name not in (*doors, *servers)]
@@ -119,6 +120,13 @@ class Native:
         """A database and its roles, also outside the plan."""
         roles = [self.settings(name) for name in {database.owner, *database.principals}]
         databases.provision(self.settings(postgres.SUPERUSER), roles, [database])
+
+    def drop_database(self, database: Database) -> None:
+        """Takes back what `create_database` made outside the plan, roles and credentials included."""
+        names = {database.owner, *database.principals} - {*self.plan.principals}
+        databases.drop(self.settings(postgres.SUPERUSER), names, database)
+        for name in names:
+            shutil.rmtree(self.credentials / name, ignore_errors=True)
 
     def create_topic(self, topic: Topic) -> None:
         self.admin().topics([topic])

@@ -1,0 +1,186 @@
+"""headrace bench append | read | rehydrate"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from rich.table import Table
+
+from eventstore.bench import fold, limit, ours, peer
+from eventstore.bench.figures import Figure, Round
+from eventstore.bench.place import Place, opened
+from eventstore.console import AsJson, store_errors
+from infra.console import err, out, show_json
+from infra.native import here
+
+bench = typer.Typer(no_args_is_help=True, help="Measure the store beside a peer and beside the server's limit.")
+LIMIT_ROWS = 100_000
+TRIAL_SECONDS = 1.0
+
+Rounds = Annotated[int, typer.Option(min=1, max=99, help="Each figure is the median of so many rounds.")]
+Payload = Annotated[int, typer.Option(min=11, max=1_000_000, help="Bytes of each event.")]
+Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How long each round of each side takes.")]
+
+
+@bench.command()
+def append(  # noqa: PLR0917  # they are options
+    writers: Annotated[int, typer.Option(min=1, max=4096, help="Callers that wait for their answers.")] = 64,
+    events: Annotated[int, typer.Option(min=1, max=1000, help="Events of each append.")] = 1,
+    payload: Payload = 250,
+    seconds: Seconds = 5.0,
+    rounds: Rounds = 3,
+    library: Annotated[
+        bool, typer.Option("--library", help="An application of `eventsourcing` on both modules, 16 threads.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Append events, with every guarantee on."""
+    with measuring() as place:
+        load = Load(writers, events, payload, seconds, rounds)
+        found = through_library(place, seconds, rounds) if library else appends(place, load)
+        show("append", found | surroundings(place, payload), as_json)
+
+
+@bench.command()
+def read(
+    events: Annotated[int, typer.Option(min=1000, max=10_000_000, help="So many are recorded first.")] = 100_000,
+    page: Annotated[int, typer.Option(min=1, max=10_000, help="Events of each page.")] = 1000,
+    payload: Payload = 250,
+    rounds: Rounds = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Read the log in pages, decoded to events."""
+    with measuring() as place:
+        told("filling the store")
+        asyncio.run(ours.fill(place.conninfo, events, payload))
+        mine, bound = [], []
+        for number in range(rounds):
+            told(f"round {number + 1} of {rounds}")
+            mine.append(uvloop.run(ours.reads(place.conninfo, page)))
+            bound.append(limit.reads(place.conninfo, page))
+        found = {"page": page, **compared(Figure.of(mine), bound=Figure.of(bound))}
+        show("read", found | surroundings(place, payload), as_json)
+
+
+@bench.command()
+def rehydrate(
+    events: Annotated[int, typer.Option(min=1000, max=10_000, help="Events of the stream.")] = 1000,
+    payload: Payload = 250,
+    rounds: Rounds = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Fold one stream to its state, without a snapshot."""
+    with measuring() as place:
+        asyncio.run(ours.fill(place.conninfo, events, payload, "bench-long"))
+        both = []
+        for number in range(rounds):
+            told(f"round {number + 1} of {rounds}")
+            both.append(fold.both(place, "bench-long", events))
+        found = compared(Figure.of([mine for mine, _ in both]), Figure.of([other for _, other in both]))
+        show("rehydrate", {"events": events, **found, **surroundings(place, payload)}, as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of a store and of its peer."""
+
+    writers: int
+    events: int
+    payload: int
+    seconds: float
+    rounds: int
+
+
+def appends(place: Place, load: Load) -> dict[str, Any]:
+    told("looking for the peer's best number of threads")
+    trials = {
+        threads: peer.recorder_appends(place, threads, load.payload, load.events, min(TRIAL_SECONDS, load.seconds)).rate
+        for threads in peer.THREADS
+    }
+    threads = max(trials, key=lambda number: trials[number])
+    encoded = limit.rows(LIMIT_ROWS, load.payload)
+    mine: list[Round] = []
+    others: list[Round] = []
+    bound: list[Round] = []
+    for number in range(load.rounds):
+        told(f"round {number + 1} of {load.rounds}")
+        mine.append(uvloop.run(ours.appends(place.conninfo, load.writers, load.events, load.payload, load.seconds)))
+        bound.append(limit.copies(place.conninfo, encoded, LIMIT_ROWS))
+        others.append(peer.recorder_appends(place, threads, load.payload, load.events, load.seconds))
+    found = compared(Figure.of(mine), Figure.of(others), Figure.of(bound))
+    return {"writers": load.writers, "events_per_append": load.events, "peer_threads": threads, **found}
+
+
+def through_library(place: Place, seconds: float, rounds: int) -> dict[str, Any]:
+    threads = max(peer.THREADS)
+    mine: list[Round] = []
+    others: list[Round] = []
+    for number in range(rounds):
+        told(f"round {number + 1} of {rounds}")
+        mine.append(peer.application_appends(place, peer.OURS, threads, seconds))
+        others.append(peer.application_appends(place, peer.PEER, threads, seconds))
+    return {"writers": threads, "peer_threads": threads, **compared(Figure.of(mine), Figure.of(others))}
+
+
+def compared(mine: Figure, other: Figure | None = None, bound: Figure | None = None) -> dict[str, Any]:
+    """Our figure, and the ratios to what was measured beside it."""
+    found: dict[str, Any] = known(mine)
+    for name, figure in (("peer", other), ("limit", bound)):
+        if figure is not None:
+            found[name] = known(figure)
+            found[f"ratio_to_{name}"] = mine.events_per_second / figure.events_per_second
+    return found
+
+
+def known(figure: Figure) -> dict[str, float]:
+    return {name: value for name, value in asdict(figure).items() if value is not None}
+
+
+def surroundings(place: Place, payload: int) -> dict[str, Any]:
+    return {"environment": {"payload_bytes": payload, **place.environment(place.fsync_seconds())}}
+
+
+@contextmanager
+def measuring() -> Iterator[Place]:
+    with store_errors():
+        told("starting PostgreSQL")
+        with opened(here()) as place:
+            yield place
+
+
+def told(what: str) -> None:
+    """A line that says how far it is, for whoever looks on."""
+    if err.is_terminal:
+        err.print(f"[dim]{what}[/]")
+
+
+def show(title: str, found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return show_json(rounded(found))
+    table = Table(title, "value", show_header=True)
+    for name, value in flat(rounded(found)):
+        table.add_row(name, str(value))
+    return out.print(table)
+
+
+def flat(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in found.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def rounded(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: rounded(value) if isinstance(value, dict) else short(value) for name, value in found.items()}
+
+
+def short(value: object) -> object:
+    """Three figures that mean something."""
+    if not isinstance(value, float):
+        return value
+    return round(value) if value >= 1000 else float(f"{value:.3g}")

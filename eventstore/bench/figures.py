@@ -1,0 +1,68 @@
+"""What is measured, as numbers that can be compared."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from threading import Barrier, Thread
+from time import perf_counter
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round: events, the seconds they took, and the seconds that each append took."""
+
+    events: int
+    seconds: float
+    latencies: Sequence[float] = ()
+
+    @property
+    def rate(self) -> float:
+        return self.events / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """The medians of several rounds."""
+
+    events_per_second: float
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+    @classmethod
+    def of(cls, rounds: Sequence[Round]) -> "Figure":
+        rate = median(one.rate for one in rounds)
+        if not rounds[0].latencies:
+            return cls(rate)
+        return cls(rate, *(1000 * median(quantile(one.latencies, q) for one in rounds) for q in (0.5, 0.99)))
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))]
+
+
+def in_threads(threads: int, seconds: float, work: Callable[[int, Callable[[], bool]], list[float]]) -> Round:
+    """Runs `work(number, goes_on)` in threads at once; each returns how long its appends took, an event each."""
+    barrier = Barrier(threads + 1)
+    found: list[list[float]] = []
+    failures: list[BaseException] = []
+    deadline = float("inf")
+
+    def run(number: int) -> None:
+        try:
+            barrier.wait()
+            found.append(work(number, lambda: perf_counter() < deadline))
+        except BaseException as error:
+            failures.append(error)
+
+    running = [Thread(target=run, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    began = perf_counter()
+    deadline = began + seconds
+    barrier.wait()
+    for thread in running:
+        thread.join()
+    if failures:
+        raise failures[0]
+    latencies = [taken for one in found for taken in one]
+    return Round(len(latencies), perf_counter() - began, latencies)
