@@ -2,6 +2,7 @@
 
 import typer
 
+from eventstore import reading  # noqa: F401  # it registers its commands
 from eventstore.bench.commands import bench
 from eventstore.console import store
 

@@ -1,0 +1,116 @@
+"""`headrace store`, on a real store."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import pytest
+from psycopg import connect
+from typer.testing import CliRunner
+
+from eventstore import console
+from eventstore.cloudevents import decode
+from eventstore.commands import app
+from eventstore.postgres import PostgresStore
+from eventstore.records import Append, Exactly, NewEvent, NoStream
+from infra.native import Native
+from infra.plan import OPERATOR, Database, Job, Plan
+
+DATABASE = Database("shop_events", "shop-migrate", ("shop-write", OPERATOR))
+MIGRATE = Job("shop-events-migrate", "eventstore", ("migrate", DATABASE.name, "shop-write", OPERATOR), DATABASE.owner)
+MOMENT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
+
+
+@pytest.fixture
+def shop(floor, monkeypatch):
+    """An empty database of a store that is in the plan."""
+    system = Native(floor.folder, Plan(databases=(DATABASE,), jobs=(MIGRATE,)), cache=floor.cache)
+    system.create_database(DATABASE)
+    monkeypatch.setattr(console, "here", lambda: system)
+    yield console.place("shop")
+    system.drop_database(DATABASE)
+
+
+def headrace(*arguments, code=0):
+    done = CliRunner().invoke(app, ["store", *arguments])
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+@pytest.fixture
+def filled(shop):
+    """Three events in two streams, made by the writer."""
+    headrace("migrate")
+
+    async def fill():
+        async with PostgresStore.open(shop.conninfo("shop-write")) as store:
+            new = [NewEvent(f"shop.Happened.v{n}", b'{"n":%d}' % n, MOMENT) for n in (1, 2, 3)]
+            await store.append(Append("carts-1", new[:1], NoStream()))
+            await store.append(Append("orders-1", new[1:2], NoStream()))
+            await store.append(Append("carts-1", new[2:], Exactly(1)))
+
+    asyncio.run(fill())
+    return shop
+
+
+def sequences(said):
+    return [int(json.loads(line)["sequence"]) for line in said.splitlines()]
+
+
+def test_check_says_what_is_missing_until_it_was_migrated(shop):
+    assert "0001_log is not applied" in headrace("migrate", "--check", code=1)
+    assert "0003_append_expected" in headrace("migrate")
+    assert "nothing is missing" in headrace("migrate", "--check")
+    with connect(shop.conninfo(shop.owner)) as connection:
+        connection.execute('REVOKE SELECT ON events FROM "operator"')
+    assert "operator lacks events SELECT" in headrace("migrate", "--check", code=1)
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ((), [1, 2, 3]),
+        (("--after", "1"), [2, 3]),
+        (("--limit", "2"), [1, 2]),
+        (("carts-1",), [1, 3]),
+        (("carts-1", "--after", "1"), [3]),
+        (("--category", "orders"), [2]),
+        (("--type", "shop.Happened.v1", "--type", "shop.Happened.v3"), [1, 3]),
+    ],
+)
+def test_read_shows_what_was_asked_for(arguments, found):
+    assert sequences(headrace("read", "--json", *arguments)) == found
+
+
+@pytest.mark.usefixtures("filled")
+def test_read_finds_nothing_and_says_so_by_its_code():
+    assert not headrace("read", "carts-2", code=3)
+
+
+@pytest.mark.usefixtures("filled")
+def test_tail_shows_the_last():
+    assert sequences(headrace("tail", "--limit", "2", "--json")) == [2, 3]
+
+
+def test_an_export_holds_every_event_as_it_was_recorded(filled):
+    async def log():
+        async with PostgresStore.open(filled.conninfo()) as store:
+            return list(await store.read_log())
+
+    lines = headrace("export").encode().splitlines()
+    again = [decode(json.loads(line)["subject"].encode(), line, []) for line in lines]
+    assert again == asyncio.run(log())
+
+
+@pytest.mark.usefixtures("filled")
+def test_stats_count_events_and_the_bytes_of_tables_and_indexes():
+    found = json.loads(headrace("stats", "--json"))
+    events = next(table for table in found["tables"] if table["table"] == "events")
+    assert (found["events"], sorted(events["indexes"])) == (3, ["events_pkey", "events_stream_version"])
+    assert found["bytes"] == sum(t["bytes"] + sum(t["indexes"].values()) for t in found["tables"]) > 0
+
+
+@pytest.mark.usefixtures("shop")
+def test_a_store_that_is_not_there_is_named():
+    assert not headrace("stats", "--store", "shoes", code=3)
