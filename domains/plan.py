@@ -5,7 +5,9 @@ from domains.kernel import Domain
 from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
 
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
-LARGEST_RECORD = str(2 * 1024 * 1024)
+LARGEST_RECORD = 2 * 1024 * 1024
+# The broker unpacks whatever is sent: the worker reads compressed records only with further libraries, if at all.
+UNPACKED = {"compression.type": "uncompressed"}
 ANY_TIME = {"message.timestamp.after.max.ms": "9223372036854775807"}
 
 
@@ -25,7 +27,7 @@ def write_side(domain: Domain) -> Plan:
             Topic(
                 domain.events_topic,
                 domain.partitions,
-                {**FOREVER, **ANY_TIME, "max.message.bytes": LARGEST_RECORD},
+                {**FOREVER, **ANY_TIME, **UNPACKED, "max.message.bytes": str(LARGEST_RECORD)},
             ),
         ),
         acls=(Acl(writer, "topic", domain.events_topic, ("READ", "WRITE", "DESCRIBE")),),

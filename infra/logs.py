@@ -1,15 +1,24 @@
 """Structured logs: one JSON object a line on stderr, in ECS names, with the ids of the request."""
 
+import asyncio
 import logging
 import logging.config
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import structlog
 from ecs_logging import StructlogFormatter
 from structlog.typing import EventDict
 
 from infra.settings import Settings
 from infra.telemetry import CONTEXT
+
+FLUSH_SECONDS = 0.2
+FLUSH_LINES = 256
 
 
 def configure(settings: Settings) -> None:
@@ -61,3 +70,29 @@ class Fields:
             entry["http.request.id"] = context.request_id
             entry["trace.id"], entry["span.id"] = context.trace_id, context.span_id
         return entry
+
+
+class Lines:
+    """Writes lines of a hot path to stderr, several at a time: each costs microseconds."""
+
+    def __init__(self, service: str) -> None:
+        self._common = {"ecs.version": "1.6.0", "service": {"name": service}}
+        self._lines: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, entry: Mapping[str, Any]) -> None:
+        line = {"@timestamp": datetime.now(UTC), "log.level": "info", **entry, **self._common}
+        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        if len(self._lines) >= FLUSH_LINES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Writes what waits. A reader of the log that has gone away does not stop the service."""
+        lines, self._lines, timer, self._timer = self._lines, [], self._timer, None
+        if timer is not None:
+            timer.cancel()
+        with suppress(OSError, ValueError):
+            sys.stderr.write(b"".join(lines).decode())
+            sys.stderr.flush()

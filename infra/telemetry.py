@@ -1,6 +1,8 @@
 """Request ids and W3C trace context: what ties a request, its events, its records and its log lines together."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from secrets import token_hex
@@ -40,6 +42,16 @@ CONTEXT: ContextVar[RequestContext | None] = ContextVar("request", default=None)
 def current() -> RequestContext:
     """The context of the request that is being answered, or a new one outside of any."""
     return CONTEXT.get() or begin(None, None)
+
+
+@contextmanager
+def about(request_id: str | None, traceparent: str | None) -> Iterator[None]:
+    """A block whose log lines name the request that caused what they tell of."""
+    before = CONTEXT.set(RequestContext(request_id, traceparent) if request_id and traceparent else None)
+    try:
+        yield
+    finally:
+        CONTEXT.reset(before)
 
 
 def begin(request_id: str | None, traceparent: str | None) -> RequestContext:

@@ -17,7 +17,7 @@ from eventstore.errors import StoreUnavailable
 from eventstore.migrate import connect
 from infra.errors import InfraError
 from infra.health import Health
-from infra.logs import configure
+from infra.logs import Lines, configure
 from infra.oidc import Verifier
 from infra.postgres import conninfo
 from infra.settings import Settings, load
@@ -45,7 +45,9 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         if role in ("worker", "all"):
             database = PostgresDatabase(place, domain)
             stack.push_async_callback(database.close)
-            worker = Worker(domain, database, KafkaPublisher(settings, domain), views.moved)
+            lines = Lines(settings.principal)
+            stack.callback(lines.flush)
+            worker = Worker(domain, database, KafkaPublisher(settings, domain), lines, views.moved)
             noted = PostgresDatabase(place, domain)
             stack.push_async_callback(noted.close)
             lane = FaustLane(settings, domain, worker, noted)

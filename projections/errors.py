@@ -7,6 +7,8 @@ ProjectionError
 └── ReadUnavailable  the read database or the topic can't be reached; nothing was lost
 """
 
+from eventstore.records import Metadata
+
 
 class ProjectionError(Exception):
     """An error of the read side."""
@@ -23,9 +25,9 @@ class Fenced(ProjectionError):
 class FoldFailed(ProjectionError):
     """A view raised on a valid event."""
 
-    def __init__(self, view: str, stream: str, version: int, why: str) -> None:
+    def __init__(self, view: str, stream: str, version: int, why: str, metadata: Metadata) -> None:
         super().__init__(f"the view {view} fails on event {version} of stream {stream!r}: {why}")
-        self.view, self.stream, self.version = view, stream, version
+        self.view, self.stream, self.version, self.metadata = view, stream, version, metadata
 
 
 class ReadUnavailable(ProjectionError):

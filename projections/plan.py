@@ -1,5 +1,7 @@
 """What the read sides of all domains need, derived from their declarations."""
 
+from collections.abc import Mapping
+
 from domains.discovery import discover
 from domains.kernel import Domain
 from domains.plan import ANY_TIME, FOREVER, LARGEST_RECORD
@@ -11,6 +13,7 @@ COMPACTED = {
     "segment.ms": "60000",
     "max.compaction.lag.ms": "60000",
 }
+ROOM_FOR_ORIGIN = 64 * 1024
 
 
 def plan() -> Plan:
@@ -23,9 +26,9 @@ def read_database(domain: Domain) -> str:
 
 def read_side(domain: Domain) -> Plan:
     reader, migrator, database = f"{domain.name}-read", f"{domain.name}-migrate", read_database(domain)
-    large = {**ANY_TIME, "max.message.bytes": LARGEST_RECORD}
-    views = tuple(Topic(domain.view_topic(view), domain.partitions, {**COMPACTED, **large}) for view in domain.views)
-    dead = Topic(domain.dead_letter_topic, 1, {**FOREVER, **large})
+    rows = sized(COMPACTED, LARGEST_RECORD)
+    views = tuple(Topic(domain.view_topic(view), domain.partitions, rows) for view in domain.views)
+    dead = Topic(domain.dead_letter_topic, 1, sized(FOREVER, LARGEST_RECORD + ROOM_FOR_ORIGIN))
     written = (dead, *views)
     return Plan(
         topics=written,
@@ -47,3 +50,7 @@ def read_side(domain: Domain) -> Plan:
             ),
         ),
     )
+
+
+def sized(settings: Mapping[str, str], largest: int) -> dict[str, str]:
+    return {**settings, **ANY_TIME, "max.message.bytes": str(largest)}

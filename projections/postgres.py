@@ -13,7 +13,7 @@ from domains.kernel import Domain, Row
 from eventstore.link import parameters
 from projections import sql
 from projections.errors import Fenced, ReadUnavailable
-from projections.rows import AnyView, split
+from projections.rows import AnyView, Mark, split
 from projections.tables import Table, tables
 
 PROJECTION = "views"
@@ -66,9 +66,9 @@ class PostgresTransaction:
     async def execute(self, query: Any, parameters: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
         return await self._connection.execute(query, parameters, prepare=True)
 
-    async def positions(self) -> Mapping[int, int]:
+    async def positions(self) -> Mapping[int, Mark]:
         rows = await (await self.execute(POSITIONS, {"projection": PROJECTION})).fetchall()
-        return {row["partition"]: row["position"] for row in rows}
+        return {row["partition"]: Mark(row["position"], row["offset"]) for row in rows}
 
     async def lock(self, view: AnyView) -> None:
         await self.execute(LOCK, {"table": self._tables[view.name].name})
@@ -85,7 +85,14 @@ class PostgresTransaction:
         if removed:
             await self.execute(table.remove, {"keys": removed})
 
-    async def advance(self, partition: int, old: int, new: int, recorded_at: datetime) -> None:
-        told = {"projection": PROJECTION, "partition": partition, "old": old, "new": new, "recorded_at": recorded_at}
+    async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:
+        told = {
+            "projection": PROJECTION,
+            "partition": partition,
+            "old": old.position,
+            "new": new.position,
+            "offset": new.offset,
+            "recorded_at": recorded_at,
+        }
         if (await self.execute(ADVANCE, told)).rowcount != 1:
-            raise Fenced(f"partition {partition} is no longer at {old}")
+            raise Fenced(f"partition {partition} is no longer at {old.position}")

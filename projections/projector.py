@@ -5,22 +5,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from domains.kernel import Domain, Event, Row
+from eventstore.records import Metadata
 from projections.errors import FoldFailed
-from projections.rows import AnyView, ReadDatabase, Transaction, ordered
+from projections.rows import AnyView, Mark, ReadDatabase, Transaction, ordered
 
 Rows = dict[str, Row | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A domain's event with where it stands: partition of the topic, position in the store."""
+    """A domain's event with where it stands: partition and offset in the topic, position in the store."""
 
     partition: int
+    offset: int
     position: int
     stream: str
     version: int
     recorded_at: datetime
     event: Event
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 @dataclass(slots=True)
@@ -29,8 +32,7 @@ class Applied:
 
     changed: dict[str, Rows] = field(default_factory=dict)
     seen: dict[str, set[str]] = field(default_factory=dict)
-    positions: dict[int, int] = field(default_factory=dict)
-    events: int = 0
+    fresh: list[Placed] = field(default_factory=list)
 
 
 class Projector:
@@ -46,13 +48,18 @@ class Projector:
         """
         async with self._database.transaction() as transaction:
             known = await transaction.positions()
-            fresh, applied = sift(self._domain, batch, known)
+            applied = sift(self._domain, batch, known)
             for view in self._domain.views:
-                applied.changed[view.name] = await self._fold(transaction, view, fresh)
-            for partition, last in lasts(fresh).items():
-                await transaction.advance(partition, known[partition], last.position, last.recorded_at)
-                applied.positions[partition] = last.position
+                applied.changed[view.name] = await self._fold(transaction, view, applied.fresh)
+            for partition, last in lasts(applied.fresh).items():
+                mark = Mark(last.position, last.offset)
+                await transaction.advance(partition, known[partition], mark, last.recorded_at)
         return applied
+
+    async def marks(self) -> Mapping[int, Mark]:
+        """How far each partition is. Raises `ReadUnavailable`."""
+        async with self._database.transaction() as transaction:
+            return await transaction.positions()
 
     async def _fold(self, transaction: Transaction, view: AnyView, fresh: Sequence[Placed]) -> Rows:
         touched = [(key, placed) for placed in fresh if (key := view.key_of(placed.event)) is not None]
@@ -72,24 +79,24 @@ def project(view: AnyView, row: Row | None, placed: Placed) -> Row | None:
     try:
         folded: Row | None = view.project(row, placed.event)
     except Exception as error:
-        raise FoldFailed(view.name, placed.stream, placed.version, f"{type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        raise FoldFailed(view.name, placed.stream, placed.version, why, placed.metadata) from error
     return folded
 
 
-def sift(domain: Domain, batch: Sequence[Placed], known: Mapping[int, int]) -> tuple[list[Placed], Applied]:
+def sift(domain: Domain, batch: Sequence[Placed], known: Mapping[int, Mark]) -> Applied:
     """The events that were not seen before, in order; of the others, the keys of the rows that they touch."""
-    reached = dict(known)
-    fresh, applied = [], Applied()
+    reached = {partition: mark.position for partition, mark in known.items()}
+    applied = Applied()
     for placed in batch:
         if placed.position > reached[placed.partition]:
             reached[placed.partition] = placed.position
-            fresh.append(placed)
+            applied.fresh.append(placed)
             continue
         for view in domain.views:
             if (key := view.key_of(placed.event)) is not None:
                 applied.seen.setdefault(view.name, set()).add(key)
-    applied.events = len(fresh)
-    return fresh, applied
+    return applied
 
 
 def lasts(fresh: Sequence[Placed]) -> dict[int, Placed]:

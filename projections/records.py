@@ -1,6 +1,6 @@
 """Judges the records of an events topic: ours with its event, or set aside with a reason."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ from eventstore.cloudevents import decode
 from eventstore.errors import RecordError
 from infra.kafka import partition_of
 from projections.projector import Placed
+from projections.rows import Mark
 
 Headers = list[tuple[str, bytes]]
 ORIGIN = "headrace-origin-"
@@ -34,6 +35,10 @@ class DeadLetter:
 
     record: Arrived
     reason: str
+
+    @property
+    def origin(self) -> str:
+        return f"{self.record.topic}/{self.record.partition}@{self.record.offset}"
 
     @property
     def headers(self) -> Headers:
@@ -62,16 +67,42 @@ def placed(domain: Domain, record: Arrived) -> Placed:
     event = decode_event(domain, recorded)
     if domain.stream(getattr(event, domain.identity)) != recorded.stream:
         raise RecordError(f"the event is of another aggregate than its stream {recorded.stream!r}")
-    return Placed(record.partition, recorded.position, recorded.stream, recorded.version, recorded.recorded_at, event)
+    return Placed(
+        record.partition,
+        record.offset,
+        recorded.position,
+        recorded.stream,
+        recorded.version,
+        recorded.recorded_at,
+        event,
+        recorded.metadata,
+    )
 
 
-def sorted_out(domain: Domain, records: Iterable[Arrived]) -> tuple[list[Placed], list[DeadLetter]]:
-    good: list[Placed] = []
-    bad: list[DeadLetter] = []
-    for record in records:
-        match judge(domain, record):
-            case Placed() as event:
-                good.append(event)
-            case dead:
-                bad.append(dead)
+def sorted_out(
+    judged: Iterable[tuple[Arrived, Placed | DeadLetter]], marks: Mapping[int, Mark], most: int
+) -> tuple[list[Placed], list[DeadLetter]]:
+    """Our events in their order, and what is none of them.
+
+    `marks` is how far the partitions are, `most` the highest position that can have been published. In a partition
+    positions rise with the offsets; so a repeat stands at an offset that was passed, and anything else is no event.
+    """
+    reached, good, bad = dict(marks), list[Placed](), list[DeadLetter]()
+    for record, one in judged:
+        if isinstance(one, DeadLetter):
+            bad.append(one)
+        elif why := misplaced(one, reached[one.partition], most):
+            bad.append(DeadLetter(record, why))
+        else:
+            good.append(one)
+            reached[one.partition] = max(reached[one.partition], Mark(one.position, one.offset))
     return good, bad
+
+
+def misplaced(event: Placed, reached: Mark, most: int) -> str | None:
+    """Why an event can't stand where it stands, or None."""
+    if event.position <= reached.position and event.offset > reached.offset:
+        return f"its position {event.position} was passed: the partition is at {reached.position}"
+    if event.position > most:
+        return f"its position {event.position} can't have been published yet: the topic has no more than {most}"
+    return None

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from domains.kernel import Row, View
 from projections.errors import Fenced
@@ -11,10 +11,17 @@ from projections.errors import Fenced
 AnyView = View[Any, Any]
 
 
+class Mark(NamedTuple):
+    """How far a partition is: the position of the event folded last, and the offset of its record."""
+
+    position: int = 0
+    offset: int = -1
+
+
 class Transaction(Protocol):
     """Everything or nothing: it commits when its block ends, unless an exception leaves it."""
 
-    async def positions(self) -> Mapping[int, int]:
+    async def positions(self) -> Mapping[int, Mark]:
         """How far each partition is."""
 
     async def lock(self, view: AnyView) -> None:
@@ -26,7 +33,7 @@ class Transaction(Protocol):
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         """Writes rows; None takes one away."""
 
-    async def advance(self, partition: int, old: int, new: int, recorded_at: datetime) -> None:
+    async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:
         """Moves a position. Raises `Fenced` when it is not where we believe it is."""
 
 
@@ -42,7 +49,7 @@ class MemoryDatabase:
 
     def __init__(self, partitions: int) -> None:
         self.rows: dict[str, dict[str, Row]] = {}
-        self.progress = dict.fromkeys(range(partitions), 0)
+        self.progress = dict.fromkeys(range(partitions), Mark())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
@@ -55,10 +62,10 @@ class MemoryDatabase:
 
 
 class MemoryTransaction:
-    def __init__(self, rows: dict[str, dict[str, Row]], progress: dict[int, int]) -> None:
+    def __init__(self, rows: dict[str, dict[str, Row]], progress: dict[int, Mark]) -> None:
         self.rows, self.progress = rows, progress
 
-    async def positions(self) -> Mapping[int, int]:
+    async def positions(self) -> Mapping[int, Mark]:
         return dict(self.progress)
 
     async def lock(self, view: AnyView) -> None:
@@ -76,7 +83,7 @@ class MemoryTransaction:
             else:
                 held[key] = row
 
-    async def advance(self, partition: int, old: int, new: int, recorded_at: datetime) -> None:  # noqa: ARG002
+    async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:  # noqa: ARG002
         if self.progress[partition] != old:
             raise Fenced(f"partition {partition} is at {self.progress[partition]}, not at {old}")
         self.progress[partition] = new

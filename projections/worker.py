@@ -2,22 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import faust
+from aiokafka.errors import KafkaError
+from faust.types import TP
 from prometheus_client import Counter, Gauge, Histogram
 
 from domains.kernel import Domain
+from eventstore.relay import PAGE as IN_FLIGHT
 from infra.kafka import MECHANISM, tls
+from infra.logs import Lines
 from infra.settings import Settings
-from projections.errors import Fenced, ProjectionError
+from infra.telemetry import about
+from projections.errors import Fenced, FoldFailed, ProjectionError, ReadUnavailable
 from projections.postgres import PROJECTION, PostgresDatabase
-from projections.projector import Applied, Projector
+from projections.projector import Placed, Projector
 from projections.publish import Publisher, publish
-from projections.records import Arrived, sorted_out
+from projections.records import Arrived, judge, sorted_out
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +41,10 @@ BEHIND = Gauge("headrace_projection_waiting_records", "Records taken, but not ye
 SECONDS = Histogram("headrace_projection_batch_seconds", "Time of a batch", ["domain"])
 
 
+T = TypeVar("T")
+Published = Callable[[], Awaitable[int]]
+
+
 class Delivery(Protocol):
     """A record that waits to be acknowledged."""
 
@@ -48,25 +58,43 @@ class Worker:
     """Works batch by batch. Nothing is acknowledged before its rows are committed and published."""
 
     def __init__(
-        self, domain: Domain, database: PostgresDatabase, publisher: Publisher, moved: Callable[[], None]
+        self, domain: Domain, database: PostgresDatabase, publisher: Publisher, lines: Lines, moved: Callable[[], None]
     ) -> None:
         self._domain, self._database, self._publisher, self._moved = domain, database, publisher, moved
-        self._projector = Projector(domain, database)
+        self._projector, self._lines = Projector(domain, database), lines
+        self._dead = DEAD.labels(domain.name)
+        self._most = 0
         self._problem: str | None = None
 
     def problem(self) -> str | None:
         """Why nothing is folded now, or None."""
         return self._problem
 
-    async def work(self, deliveries: Sequence[Delivery]) -> None:
-        """Works until it is done, whatever fails meanwhile; the batch is only then acknowledged."""
+    async def work(self, deliveries: Sequence[Delivery], published: Published) -> None:
+        """Works until it is done, whatever fails meanwhile; the batch is only then acknowledged.
+
+        What is none of our events is set aside first, so that it is never lost; a crash may set it aside once more.
+        """
+        records = [delivery.record for delivery in deliveries]
+        good = await self._patiently(partial(self._sort_out, records, published))
+        await self._patiently(partial(self._fold, good))
+        for delivery in deliveries:
+            delivery.acknowledge()
+
+    async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeats a step until it succeeds."""
         failures = 0
         while True:
             try:
-                await self._once([delivery.record for delivery in deliveries])
-                break
+                done = await step()
+                self._problem = None
+                return done
             except Fenced as error:
                 log.info("another worker was faster: %s", error)
+            except FoldFailed as error:
+                self._problem = str(error)
+                with about(error.metadata.request_id, error.metadata.traceparent):
+                    log.warning("the projection waits: %s", error)
             except ProjectionError as error:
                 self._problem = str(error)
                 log.warning("the projection waits: %s", error)
@@ -75,25 +103,31 @@ class Worker:
                 log.exception("the projection waits after an unforeseen error")
             await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
             failures += 1
-        self._problem = None
-        for delivery in deliveries:
-            delivery.acknowledge()
 
-    async def _once(self, records: Sequence[Arrived]) -> None:
+    async def _sort_out(self, records: Sequence[Arrived], published: Published) -> list[Placed]:
+        """The events of a batch, after everything else in it was set aside."""
+        judged = [(record, judge(self._domain, record)) for record in records]
+        if max((one.position for _, one in judged if isinstance(one, Placed)), default=0) > self._most:
+            self._most = await published() + IN_FLIGHT
+        good, bad = sorted_out(judged, await self._projector.marks(), self._most)
+        if bad:
+            await self._publisher.dead(bad)
+        for letter in bad:
+            log.warning("set aside %s: %s", letter.origin, letter.reason)
+        self._dead.inc(len(bad))
+        return good
+
+    async def _fold(self, events: Sequence[Placed]) -> None:
+        if not events:
+            return
         with SECONDS.labels(self._domain.name).time():
-            good, bad = sorted_out(self._domain, records)
-            applied = await self._projector.apply(good) if good else Applied()
+            applied = await self._projector.apply(events)
             self._moved()
             await publish(self._domain, self._database, self._publisher, applied)
-            if bad:
-                await self._publisher.dead(bad)
-        self._count(applied, len(bad))
-
-    def _count(self, applied: Applied, dead: int) -> None:
-        EVENTS.labels(self._domain.name).inc(applied.events)
-        DEAD.labels(self._domain.name).inc(dead)
-        for partition, position in applied.positions.items():
-            POSITION.labels(self._domain.name, partition).set(position)
+        EVENTS.labels(self._domain.name).inc(len(applied.fresh))
+        for event in applied.fresh:
+            self._lines.write(folded(event))
+            POSITION.labels(self._domain.name, event.partition).set(event.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +191,22 @@ class FaustLane:
             batch = [await self._waiting.get()]
             while len(batch) < MOST and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
-            await self._worker.work(batch)
+            await self._worker.work(batch, self._published)
             for delivery in batch:
                 self._done[delivery.event.message.partition] = delivery.event.message.offset + 1
             BEHIND.labels(self._domain.name).set(self._waiting.qsize())
             if 1 < len(batch) < MOST:
-                await asyncio.sleep(
-                    GATHER_SECONDS
-                )  # a busy topic is worked in larger batches; a lone event never waits
+                # A busy topic is worked in larger batches; a lone event never waits.
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def _published(self) -> int:
+        """How many records the topic has had, ours and others."""
+        places = [TP(self._domain.events_topic, number) for number in range(self._domain.partitions)]
+        try:
+            ends = await self._app.consumer.highwaters(*places)
+        except KafkaError as error:
+            raise ReadUnavailable(f"{self._domain.events_topic}: {type(error).__name__}: {error}") from error
+        return sum(ends.values())
 
     async def _note_freshness(self) -> None:
         """Notes now and then which partitions have nothing waiting, so that an answer can say how old it is."""
@@ -186,6 +228,18 @@ class FaustLane:
         if done is None:
             done = await self._app.consumer.position(place)
         return end is not None and done is not None and done >= end and self._waiting.empty()
+
+
+def folded(event: Placed) -> dict[str, Any]:
+    """What the log says of an event, with the ids of the request that caused it."""
+    told = event.metadata
+    return {
+        "message": f"folded {event.stream} {event.version}",
+        "log": {"logger": "projection"},
+        "event": {"sequence": event.position},
+        "http": {"request": {"id": told.request_id}},
+        "trace": {"id": told.traceparent and told.traceparent[3:35]},
+    }
 
 
 def application(settings: Settings, domain: Domain) -> Any:

@@ -98,7 +98,7 @@ def write_format(credentials: Path, folder: Path) -> None:
     if not (folder / "cluster").exists():
         write(folder / "cluster", base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"="))
     call = ["-cp", "/opt/kafka/libs/*", "kafka.tools.StorageTool", "format", "--ignore-formatted"]
-    call += ["-c", SERVER_PROPERTIES, "-t", (folder / "cluster").read_text()]
+    call += ["-c", SERVER_PROPERTIES, f"--cluster-id={(folder / 'cluster').read_text()}"]
     for name in (BROKER, ADMIN):
         call += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password(credentials / name)}]"]
     write(folder / "arguments", "\n".join(f'"{argument}"' for argument in call).encode())

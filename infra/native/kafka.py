@@ -75,7 +75,7 @@ class KafkaServer:
         identity = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # The tool takes the passwords as arguments, so they are given in a file that only we can read.
         scram = [f"SCRAM-SHA-512=[name={name},password={self._password(name)}]" for name in (BROKER, ADMIN)]
-        arguments = ["kafka.tools.StorageTool", "format", "-c", str(properties), "-t", identity]
+        arguments = ["kafka.tools.StorageTool", "format", "-c", str(properties), f"--cluster-id={identity}"]
         arguments += [part for credential in scram for part in ("--add-scram", credential)]
         write(self._home / "format.arguments", "\n".join(f'"{argument}"' for argument in arguments).encode())
         try:

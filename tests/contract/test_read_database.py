@@ -19,7 +19,7 @@ from infra.postgres import conninfo
 from projections.errors import Fenced, TableMismatch
 from projections.migrate import migrate
 from projections.postgres import PostgresDatabase
-from projections.rows import MemoryDatabase
+from projections.rows import Mark, MemoryDatabase
 from projections.tables import Table
 
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
@@ -94,10 +94,10 @@ async def test_views_keep_their_rows_apart(database):
 
 async def test_positions_begin_at_0_and_move_only_from_where_they_are(database):
     async with database.transaction() as transaction:
-        assert await transaction.positions() == {0: 0, 1: 0, 2: 0, 3: 0}
-        await transaction.advance(2, 0, 17, AT)
+        assert await transaction.positions() == dict.fromkeys(range(4), Mark())
+        await transaction.advance(2, Mark(), Mark(17, 4), AT)
     async with database.transaction() as transaction:
-        assert await transaction.positions() == {0: 0, 1: 0, 2: 17, 3: 0}
+        assert await transaction.positions() == {**dict.fromkeys(range(4), Mark()), 2: Mark(17, 4)}
     with pytest.raises(Fenced):
         await moved(database, 2, 16, 18)
 
@@ -105,7 +105,7 @@ async def test_positions_begin_at_0_and_move_only_from_where_they_are(database):
 async def moved(database, partition, old, new):
     async with database.transaction() as transaction:
         await transaction.save(DETAILS, {"1": order("1")})
-        await transaction.advance(partition, old, new, AT)
+        await transaction.advance(partition, Mark(old), Mark(new), AT)
 
 
 async def test_rows_and_positions_are_written_together_or_not_at_all(database):
@@ -116,13 +116,13 @@ async def test_rows_and_positions_are_written_together_or_not_at_all(database):
         await broken(database)
     assert await load(database, "1", "2") == {"1": order("1")}
     async with database.transaction() as transaction:
-        assert (await transaction.positions())[0] == 0
+        assert (await transaction.positions())[0] == Mark()
 
 
 async def broken(database):
     async with database.transaction() as transaction:
         await transaction.save(DETAILS, {"2": order("2")})
-        await transaction.advance(0, 0, 9, AT)
+        await transaction.advance(0, Mark(), Mark(9), AT)
         raise ZeroDivisionError
 
 

@@ -10,9 +10,12 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
+from domains.orders import domain
+from infra.kafka import librdkafka
 from infra.native import Native
-from infra.plan import OPERATOR, assemble
+from infra.plan import KAFKA_UI, OPERATOR, assemble
 from infra.web import tls
 
 SUMMARY = pytest.StashKey[list[str]]()
@@ -111,6 +114,34 @@ async def client(system, token):
     connector = aiohttp.TCPConnector(ssl=trust)
     async with aiohttp.ClientSession(address, headers=bearer, connector=connector) as session:
         yield Client(session)
+
+
+@pytest.fixture
+def records_of(system):
+    """Reads all records of a topic, as the read-only principal sees them, by partition and in order."""
+
+    def read(topic, partitions=domain.partitions):
+        consumer = Consumer(librdkafka(system.settings(KAFKA_UI), **{"group.id": "none", "enable.auto.commit": False}))
+        try:
+            ends = {}
+            for number in range(partitions):
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+                if high > low:
+                    ends[number] = high
+            consumer.assign([TopicPartition(topic, number, 0) for number in ends])
+            records = {number: [] for number in range(partitions)}
+            while ends:
+                message = consumer.poll(10)
+                assert message is not None
+                assert message.error() is None
+                records[message.partition()].append(message)
+                if message.offset() + 1 >= ends.get(message.partition(), 0):
+                    ends.pop(message.partition(), None)
+            return records
+        finally:
+            consumer.close()
+
+    return read
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from decimal import Decimal
 from random import Random
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
 from domains.orders import domain
 from domains.orders.demo.invoices import Invoice, InvoiceLine
@@ -17,8 +16,7 @@ from domains.orders.demo.verify import differences
 from domains.plan import events_database
 from eventstore.cloudevents import decode
 from eventstore.postgres import PostgresStore
-from infra.kafka import librdkafka
-from infra.plan import KAFKA_UI, OPERATOR
+from infra.plan import OPERATOR
 from infra.postgres import conninfo
 
 SEED = 20101201
@@ -69,29 +67,6 @@ async def kill_in_mid_load(system, random, done, killed):
         await asyncio.to_thread(system.up)
 
 
-def everything_on(system, topic, partitions=domain.partitions):
-    """All records of a topic, as the read-only principal sees them, by partition and in order."""
-    consumer = Consumer(librdkafka(system.settings(KAFKA_UI), **{"group.id": "none", "enable.auto.commit": False}))
-    try:
-        ends = {}
-        for number in range(partitions):
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-            if high > low:
-                ends[number] = high
-        consumer.assign([TopicPartition(topic, number, 0) for number in ends])
-        records = {number: [] for number in range(partitions)}
-        while ends:
-            message = consumer.poll(10)
-            assert message is not None
-            assert message.error() is None
-            records[message.partition()].append(message)
-            if message.offset() + 1 >= ends[message.partition()]:
-                del ends[message.partition()]
-        return records
-    finally:
-        consumer.close()
-
-
 async def log_of(system):
     async with PostgresStore.open(conninfo(system.settings(OPERATOR), events_database(domain))) as store:
         events = []
@@ -101,7 +76,7 @@ async def log_of(system):
 
 
 @pytest.mark.timeout(300)
-async def test_nothing_is_lost_and_nothing_doubled_whatever_is_killed(system, token, summary):
+async def test_nothing_is_lost_and_nothing_doubled_whatever_is_killed(system, token, records_of, summary):
     random = Random(SEED)
     invoices = [invoice(number, random) for number in range(INVOICES)]
     done, killed = Done(), Counter()
@@ -122,7 +97,7 @@ async def test_nothing_is_lost_and_nothing_doubled_whatever_is_killed(system, to
     placed = Counter(event.stream for event in recorded)
     assert all(placed[f"orders-{each.number}"] == 1 for each in invoices)
 
-    records = everything_on(system, domain.events_topic)
+    records = records_of(domain.events_topic)
     published = {
         number: [decode(r.key(), r.value(), r.headers() or []) for r in lane] for number, lane in records.items()
     }
@@ -133,7 +108,7 @@ async def test_nothing_is_lost_and_nothing_doubled_whatever_is_killed(system, to
 
     for view in domain.views:
         latest = {}
-        for lane in everything_on(system, domain.view_topic(view)).values():
+        for lane in records_of(domain.view_topic(view)).values():
             for record in lane:
                 latest[record.key().decode()] = record.value() and json.loads(record.value())
         assert {key: row for key, row in latest.items() if row is not None} == rows[view.name]

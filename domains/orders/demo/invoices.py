@@ -17,7 +17,7 @@ class InvoiceLine:
 
 @dataclass(slots=True)
 class Invoice:
-    """An invoice as the file has it. `unreadable` names the lines of it that could not be read."""
+    """An invoice as the file has it. `unreadable` says of lines of it, by number, why they could not be read."""
 
     number: str
     at: datetime
@@ -25,7 +25,7 @@ class Invoice:
     country: str
     customer: str | None
     lines: list[InvoiceLine] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: dict[int, str] = field(default_factory=dict)
 
     @property
     def is_credit(self) -> bool:

@@ -129,7 +129,7 @@ async def send(
 ) -> None:
     for invoice in waiting:
         if invoice.unreadable:
-            outcome.refuse(invoice, "unreadable-line")
+            outcome.refuse(invoice, f"unreadable-line: {next(iter(invoice.unreadable.values()))}")
         else:
             await send_one(gateway, invoice, outcome, partitions)
         step()

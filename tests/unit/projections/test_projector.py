@@ -15,7 +15,7 @@ from domains.orders.values import Line
 from infra.kafka import partition_of
 from projections.errors import Fenced, FoldFailed
 from projections.projector import Placed, Projector
-from projections.rows import MemoryDatabase
+from projections.rows import Mark, MemoryDatabase
 
 START = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 
@@ -33,7 +33,7 @@ def placed(position, order, quantity=1, customer="17850", domain=orders):
         total=quantity * Decimal("2.55"),
     )
     stream = f"orders-{order}"
-    return Placed(partition_of(stream.encode(), domain.partitions), position, stream, 1, at, event)
+    return Placed(partition_of(stream.encode(), domain.partitions), position, position, stream, 1, at, event)
 
 
 def plain_fold(events):
@@ -62,7 +62,7 @@ async def test_any_batches_repeats_and_interleaving_of_partitions_give_the_rows_
         del lane[: random.randint(0, size)]
     for view, rows in plain_fold(events).items():
         assert database.rows.get(view, {}) == rows
-    assert max(database.progress.values()) == len(events)
+    assert max(database.progress.values()).position == len(events)
 
 
 async def test_a_repeat_changes_nothing_and_names_the_rows_that_it_touches():
@@ -71,7 +71,7 @@ async def test_a_repeat_changes_nothing_and_names_the_rows_that_it_touches():
     event = placed(1, "1")
     first = await projector.apply([event])
     again = await projector.apply([event])
-    assert (first.events, again.events) == (1, 0)
+    assert (first.fresh, again.fresh) == ([event], [])
     assert again.seen == {
         "order-details": {"1"},
         "sales-by-country": {"United Kingdom"},
@@ -84,7 +84,7 @@ async def overtaken(database, event):
     async with database.transaction() as slow:
         await Projector(orders, database).apply([event])
         await slow.save(orders.views[0], {"1": None})
-        await slow.advance(event.partition, 0, 9, START)
+        await slow.advance(event.partition, Mark(), Mark(9, 9), START)
 
 
 async def test_a_worker_that_another_has_overtaken_writes_nothing():
@@ -92,7 +92,7 @@ async def test_a_worker_that_another_has_overtaken_writes_nothing():
     event = placed(1, "1")
     with pytest.raises(Fenced):
         await overtaken(database, event)
-    assert database.progress[event.partition] == 1
+    assert database.progress[event.partition] == Mark(1, 1)
     assert list(database.rows["order-details"]) == ["1"]
 
 
@@ -127,7 +127,7 @@ def ticking(project):
 
 
 def tick(position, clock="a"):
-    return Placed(0, position, f"clocks-{clock}", position, START, Ticked(occurred_at=START, clock=clock))
+    return Placed(0, position, position, f"clocks-{clock}", position, START, Ticked(occurred_at=START, clock=clock))
 
 
 async def test_a_view_that_raises_is_named_with_the_event_and_nothing_is_written():
@@ -135,7 +135,7 @@ async def test_a_view_that_raises_is_named_with_the_event_and_nothing_is_written
     database = MemoryDatabase(1)
     with pytest.raises(FoldFailed, match=r"ticks.*event 2.*clocks-bad.*ZeroDivisionError"):
         await Projector(domain, database).apply([tick(1), tick(2, "bad")])
-    assert (database.rows, database.progress) == ({}, {0: 0})
+    assert (database.rows, database.progress) == ({}, {0: Mark()})
 
 
 async def test_a_row_that_becomes_none_is_taken_away_and_may_come_back():
@@ -154,4 +154,4 @@ async def test_the_position_moves_also_for_events_that_no_view_uses():
     silent = Domain(**{field: getattr(domain, field) for field in domain.__slots__} | {"views": ()})
     database = MemoryDatabase(1)
     await Projector(silent, database).apply([tick(1), tick(2)])
-    assert database.progress == {0: 2}
+    assert database.progress == {0: Mark(2, 2)}

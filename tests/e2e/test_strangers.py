@@ -1,0 +1,210 @@
+"""Strangers on the events topic, in the midst of good events: set aside as they came, and nothing stops or is lost."""
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.request import urlopen
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer
+
+from domains.orders import domain
+from eventstore.cloudevents import encode
+from eventstore.records import Metadata, RecordedEvent
+from infra.kafka import librdkafka, partition_of
+from infra.web import tls
+
+AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
+PLACE = {
+    "customer": "17850",
+    "country": "United Kingdom",
+    "placed_at": "2010-12-01T08:26:00Z",
+    "currency": "GBP",
+    "lines": [{"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}],
+}
+FACT = {
+    "occurred_at": "2010-12-01T08:26:00Z",
+    "customer": None,
+    "country": "Nowhere",
+    "currency": "GBP",
+    "lines": [],
+    "total": "1000000.00",
+}
+CODECS = ("gzip", "snappy", "lz4", "zstd")
+LARGEST = 2 * 1024 * 1024 - 100
+ORIGIN = ("headrace-origin-topic", "headrace-origin-partition", "headrace-origin-offset")
+
+
+@dataclass
+class Stranger:
+    """A record as somebody with the right to write may send it."""
+
+    partition: int
+    key: bytes | None = b"orders-1"
+    value: bytes | None = b"{}"
+    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
+    codec: str = "none"
+
+
+def event(number, position=1, type="orders.OrderPlaced.v1", **fact):
+    """A record that is an event of ours in every respect, but one that the store does not have."""
+    stream = f"orders-{number}"
+    data = json.dumps({**FACT, "order": number, **fact}).encode()
+    record = encode(RecordedEvent(position, stream, 1, uuid4(), type, AT, AT, data, Metadata()), "/orders")
+    return Stranger(partition(number), record.key, record.value, record.headers)
+
+
+def partition(number):
+    return partition_of(f"orders-{number}".encode(), domain.partitions)
+
+
+def strangers(number, passed):
+    """One of each kind; `passed` is a position that this order's partition has behind it."""
+    good, where = event(number), partition(number)
+    yield Stranger(where, good.key, b"{not json", good.headers)
+    yield Stranger(where, good.key, b'{"hello": "world"}', good.headers)
+    yield Stranger(where, good.key, None, good.headers)
+    yield Stranger(where, good.key, b"[" * 100_000, good.headers)
+    yield Stranger(where, b"\xff\x00", os.urandom(1_000_000), [("x", b"\xff\xfe"), ("x", b""), ("y", None)])
+    yield Stranger(where, None, b"\x00" * LARGEST)
+    yield Stranger(where, b"", good.value, good.headers)
+    yield Stranger(where, None, None)
+    yield Stranger((where + 1) % domain.partitions, good.key, good.value, good.headers)
+    yield Stranger(where, good.key, good.value, [("ce_type", b"\xff\xfe"), *good.headers[:1]])
+    yield event(number, type="orders.OrderTeleported.v1")
+    yield event(number, lines="many")
+    yield event(number, position=passed)
+    yield event(number, position=2**61)
+    for codec in CODECS:
+        yield Stranger(where, good.key, b"{not json" * 1000, good.headers, codec)
+
+
+@pytest.fixture
+def send(system):
+    """Sends records with the rights of the write side; who must be told where they stand gets that back."""
+    producers = {}
+
+    def send(told):
+        sent = []
+        for stranger in told:
+            if stranger.codec not in producers:
+                more = {
+                    "message.max.bytes": 4 * 1024 * 1024,
+                    "compression.type": stranger.codec,
+                    "linger.ms": 0,
+                    "log_level": 0,
+                }
+                producers[stranger.codec] = Producer(librdkafka(system.settings("orders-write"), **more))
+            producer = producers[stranger.codec]
+            producer.produce(
+                domain.events_topic,
+                stranger.value,
+                stranger.key,
+                headers=stranger.headers,
+                partition=stranger.partition,
+                on_delivery=lambda error, message, of=stranger: sent.append((of, error, message)),
+            )
+            assert producer.flush(30) == 0
+        assert [error for _, error, _ in sent] == [None] * len(sent)
+        return {(message.partition(), message.offset()): stranger for stranger, _, message in sent}
+
+    return send
+
+
+@pytest.fixture
+def set_aside(records_of):
+    """The dead letters of some records, by where they came from: each with how often it was set aside."""
+
+    def look(places):
+        found = {}
+        for record in records_of(domain.dead_letter_topic, 1)[0]:
+            headers = record.headers()
+            told = dict(headers[-5:])
+            topic, number, offset = (told[name].decode() for name in ORIGIN)
+            assert topic == domain.events_topic
+            assert told["headrace-reason"]
+            if (place := (int(number), int(offset))) in places:
+                found.setdefault(place, []).append((record.key(), record.value(), headers[:-5]))
+        return found
+
+    return look
+
+
+def counted(system):
+    context = tls.client(system.settings("orders-read"))
+    with urlopen(f"https://127.0.0.1:{system.state.port('orders-read.health')}/metrics", context=context) as answer:
+        lines = answer.read().decode().splitlines()
+    name = 'headrace_projection_dead_letters_total{domain="orders"} '
+    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+
+async def place(client, number):
+    answer = await client.post(f"/v1/orders/{number}/place", data=json.dumps(PLACE))
+    assert answer.status == 201
+    return answer
+
+
+async def seen(client, placed):
+    """Waits until the views have seen an order, and looks at it."""
+    token = {"consistency-token": placed.headers["consistency-token"]}
+    stream = (await placed.json())["stream"]
+    async with asyncio.timeout(60):
+        while (answer := await client.get(f"/v1/orders/order-details/{stream[7:]}", headers=token)).status == 503:
+            continue
+    assert answer.status == 200
+    assert (await answer.json())["total"] == "15.30"
+
+
+def one_of_each_partition():
+    numbers = {}
+    while len(numbers) < domain.partitions:
+        number = uuid4().hex[:12]
+        numbers.setdefault(partition(number), number)
+    return [numbers[place] for place in sorted(numbers)]
+
+
+async def test_each_stranger_is_set_aside_as_it_came_and_the_good_around_it_are_seen(
+    system, client, send, set_aside, summary
+):
+    before = [await place(client, number) for number in one_of_each_partition()]
+    for placed in before:
+        await seen(client, placed)
+    at_first = counted(system)
+    sent = {}
+    for placed in before:
+        told = await placed.json()
+        sent |= send(strangers(told["stream"][7:], told["position"]))
+        after = [await place(client, number) for number in one_of_each_partition()]
+    for placed in after:
+        await seen(client, placed)
+    found = set_aside(sent)
+    assert found == {place: [(each.key, each.value, each.headers)] for place, each in sent.items()}
+    assert counted(system) - at_first == len(sent)
+    assert (await client.get("/v1/orders/sales-by-country/Nowhere")).status == 404
+    assert {part["name"]: part["state"] for part in system.status_json()["components"]}["orders-read"] == "running"
+    summary.append(f"strangers on the events topic: {len(sent)} sent, {len(found)} set aside as they came, once each")
+
+
+@pytest.mark.timeout(300)
+async def test_a_worker_that_is_killed_among_strangers_loses_none_of_them(system, client, send, set_aside, summary):
+    first = [await place(client, number) for number in one_of_each_partition()]
+    sent, good = {}, []
+    for _ in range(4):
+        for placed in first:
+            told = await placed.json()
+            sent |= send(strangers(told["stream"][7:], told["position"]))
+            good.append(await place(client, uuid4().hex[:12]))
+        system.kill("orders-read")
+        await asyncio.to_thread(system.up)
+    for placed in good:
+        await seen(client, placed)
+    found = set_aside(sent)
+    assert found.keys() == sent.keys()
+    for place_of, letters in found.items():
+        stranger = sent[place_of]
+        assert all(letter == (stranger.key, stranger.value, stranger.headers) for letter in letters)
+    again = sum(len(letters) - 1 for letters in found.values())
+    summary.append(f"4 kills of the worker among {len(sent)} strangers: none lost, {again} set aside once more")
