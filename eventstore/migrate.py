@@ -63,7 +63,7 @@ def migrate(connection: Connection[Any], roles: Roles | None) -> list[str]:
 
 def pending(connection: Connection[Any]) -> Iterator[sql.Migration]:
     """The steps that have not been applied. Raises `SchemaMismatch` when an applied one has changed."""
-    done = {number: bytes(value) for number, value in connection.execute("SELECT number, digest FROM migrations")}
+    done = {number: bytes(value) for number, value in connection.execute(sql.statement("applied"))}
     known = sql.migrations()
     if max(done, default=0) > len(known):
         raise SchemaMismatch(f"the database is at migration {max(done)}, this code knows {len(known)}: it is too old")
@@ -76,9 +76,7 @@ def pending(connection: Connection[Any]) -> Iterator[sql.Migration]:
 
 def apply(connection: Connection[Any], number: int, name: str, text: sql.Text) -> bool:
     connection.execute(text)
-    connection.execute(
-        "INSERT INTO migrations (number, name, digest) VALUES (%s, %s, %s)", (number, name, digest(text))
-    )
+    connection.execute(sql.statement("applied_now"), {"number": number, "name": name, "digest": digest(text)})
     return True
 
 

@@ -212,7 +212,7 @@ class ApplicationRecorder(AggregateRecorder, persistence.ApplicationRecorder):
         return [Notification(id=row["position"], **self._fields(row)) for row in rows]
 
     def max_notification_id(self) -> int | None:
-        [row] = self.log.fetch(SQL("SELECT position FROM {head}").format(head=self.log.table("head")))
+        [row] = self.log.fetch(SQL(sql.statement("select_head")).format(head=self.log.table("head")))
         return row["position"] or None
 
     def subscribe(
@@ -228,7 +228,7 @@ class ProcessRecorder(ApplicationRecorder, persistence.ProcessRecorder):
         self._record([], tracking=tracking)
 
     def max_tracking_id(self, application_name: str) -> int | None:
-        query = SQL("SELECT position FROM {tracking} WHERE application = %(application)s")
+        query = SQL(sql.statement("select_tracking"))
         rows = self.log.fetch(query.format(tracking=self.log.table("tracking")), {"application": application_name})
         return rows[0]["position"] if rows else None
 

@@ -12,7 +12,9 @@ from infra.postgres import conninfo
 from infra.settings import Settings
 
 MAINTENANCE = ("postgres", "template1")
-CONNECTED = Path(__file__).with_name("connected.sql").read_bytes()
+CONNECTED, KNOWN_ROLE, KNOWN_DATABASE = (
+    Path(__file__).with_name(f"{name}.sql").read_bytes() for name in ("connected", "known_role", "known_database")
+)
 
 
 def provision(superuser: Settings, roles: Iterable[Settings], databases: Iterable[Database]) -> None:
@@ -31,7 +33,7 @@ def provision(superuser: Settings, roles: Iterable[Settings], databases: Iterabl
 
 def provision_role(connection: Connection, role: Settings) -> None:
     """The server gets a verifier, never the password."""
-    known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role.principal]).fetchone()
+    known = connection.execute(KNOWN_ROLE, [role.principal]).fetchone()
     verifier = connection.pgconn.encrypt_password(role.password.encode(), role.principal.encode(), b"scram-sha-256")
     verb = sql.SQL("CREATE" if known is None else "ALTER")
     statement = sql.SQL("{} ROLE {} LOGIN NOSUPERUSER PASSWORD {}")
@@ -40,7 +42,7 @@ def provision_role(connection: Connection, role: Settings) -> None:
 
 def provision_database(connection: Connection, database: Database) -> None:
     name, owner = Identifier(database.name), Identifier(database.owner)
-    if connection.execute("SELECT FROM pg_database WHERE datname = %s", [database.name]).fetchone() is None:
+    if connection.execute(KNOWN_DATABASE, [database.name]).fetchone() is None:
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, owner))
     connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, owner))
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))

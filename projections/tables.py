@@ -76,7 +76,7 @@ class Table:
     def create(self, connection: Connection[Any]) -> None:
         """Makes the table, or raises `TableMismatch` when it is there with other columns."""
         wanted = {name: list(kind) for name, kind in self.columns.items()}
-        known = connection.execute("SELECT columns FROM tables WHERE name = %s", [self.name]).fetchone()
+        known = connection.execute(sql.text("columns"), {"name": self.name}).fetchone()
         if known is not None:
             if known[0] != wanted:
                 raise TableMismatch(
@@ -87,7 +87,7 @@ class Table:
         connection.execute(SQL("CREATE TABLE {} ({})").format(self._table, SQL(", ").join(self._definitions)))
         for name in self.view.filters:
             connection.execute(SQL("CREATE INDEX ON {} ({}, {})").format(self._table, Identifier(name), self._key))
-        connection.execute("INSERT INTO tables VALUES (%s, %s)", [self.name, Jsonb(wanted)])
+        connection.execute(sql.text("remember"), {"name": self.name, "columns": Jsonb(wanted)})
 
     def arrays(self, rows: list[Row]) -> dict[str, list[Any]]:
         """The rows by column, as `save` takes them."""

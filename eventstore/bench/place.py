@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from eventstore import sql
 from eventstore.migrate import Roles, connect, migrate
 from infra.native import Native
 from infra.plan import Database
@@ -45,10 +46,9 @@ class Place:
     def environment(self, fsync_seconds: float) -> dict[str, Any]:
         """What the figures depend on."""
         with psycopg.connect(self.conninfo) as connection:
-            names = connection.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [list(SHOWN)])
-            told: dict[str, str] = dict(names.fetchall())
-            [[protocol]] = connection.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchall()
-        return {"cpus": os.cpu_count(), "fsync_ms": 1000 * fsync_seconds, "tls": protocol, "postgres": told}
+            rows = connection.execute(sql.statement("surroundings"), {"names": list(SHOWN)})
+            told: dict[str, str] = dict(rows.fetchall())
+        return {"cpus": os.cpu_count(), "fsync_ms": 1000 * fsync_seconds, "tls": told.pop("tls"), "postgres": told}
 
     def fsync_seconds(self, times: int = 200) -> float:
         """How long one page takes to reach the disk of the server's data: the median."""

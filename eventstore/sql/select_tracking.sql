@@ -1,0 +1,1 @@
+SELECT position FROM {tracking} WHERE application = %(application)s

@@ -1,0 +1,1 @@
+INSERT INTO tables (name, columns) VALUES (%(name)s, %(columns)s)

@@ -1,0 +1,95 @@
+"""The wheel, in an environment that holds nothing but what the lock names."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+PROJECT = Path(__file__).parents[3]
+PACKAGES = ("domains", "eventstore", "projections", "gateway", "infra")
+LOCK = PROJECT / "infra" / "locks" / "runtime.txt"
+PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
+PROCESSES = ("domains", "projections", "eventstore", "gateway", "infra.issuer")
+RESOURCES = {".sql", ".xml", ".typed"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy of the sources, offline, with the tools that are here."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
+        place = PROJECT / name
+        copy = shutil.copytree if place.is_dir() else shutil.copy
+        copy(place, folder / name)
+    call = [sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
+    subprocess.run([*call, folder], check=True, timeout=100)
+    [built] = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """An interpreter of an environment of its own, with the wheel and what the lock names, as it was unpacked here."""
+    folder = tmp_path_factory.mktemp("empty")
+    venv.create(folder, with_pip=True)
+    [packages] = folder.glob("lib/python3*/site-packages")
+    for line in re.findall(r"^\w.*==[^\\]+", LOCK.read_text(), re.MULTILINE):
+        wanted = Requirement(line)
+        if wanted.marker is not None and not wanted.marker.evaluate():
+            continue
+        for file in distribution(wanted.name).files or ():
+            if ".." not in file.parts:
+                (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file.locate(), packages / file)
+    python = folder / "bin" / "python"
+    subprocess.run([python, *PIP, "install", "--no-compile", "--no-deps", "--no-index", wheel], check=True, timeout=100)
+    return python
+
+
+def run(python, *arguments):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HEADRACE"))}
+    return subprocess.run(
+        [python, *arguments],
+        cwd=python.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_wheel_holds_every_resource(wheel):
+    held = set(zipfile.ZipFile(wheel).namelist())
+    there = {
+        str(file.relative_to(PROJECT))
+        for package in PACKAGES
+        for file in (PROJECT / package).rglob("*")
+        if file.suffix in RESOURCES
+    }
+    assert there
+    assert there - held == set()
+
+
+def test_it_is_whole_in_an_empty_environment(python):
+    assert run(python, *PIP, "check").returncode == 0
+    told = run(python.with_name("headrace"), "--help")
+    assert told.returncode == 0, told.stderr
+    assert all(command in told.stdout for command in ("demo", "replay", "watch", "store", "topics"))
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_each_process_asks_for_its_settings(python, process):
+    arguments = {"domains": ["orders"], "projections": ["orders"], "eventstore": ["migrate", "a", "b"]}
+    told = run(python, "-m", process, *arguments.get(process, []))
+    assert told.returncode in (1, 2)
+    assert "HEADRACE_" in told.stderr
+    assert "Traceback" not in told.stderr
