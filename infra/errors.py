@@ -6,7 +6,8 @@ InfraError               base class; `hint` is the command or change that mends 
 ├── StartFailed          a component did not become ready; the message ends with its last log lines
 ├── NotRunning           a component that is needed is down
 ├── IssuerUnavailable    the issuer of tokens does not answer, so that none can be judged
-└── TokenRefused         a token is not acceptable; the message says why without showing it
+├── TokenRefused         a token is not acceptable; the message says why without showing it
+└── NoteRefused          a note is not signed by whom we trust, or is no note
 """
 
 
@@ -40,3 +41,7 @@ class IssuerUnavailable(InfraError):
 
 class TokenRefused(InfraError):
     """A token is not acceptable."""
+
+
+class NoteRefused(InfraError):
+    """A note is not signed by whom we trust, or is no note."""
