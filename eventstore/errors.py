@@ -10,6 +10,10 @@ EventStoreError
 ├── OutcomeUnknown            the connection broke at the commit and the outcome could not be found out
 ├── LogBroken                 a position is missing from the log
 ├── TopicUnavailable          records could not be published, or what the topic holds could not be found out
+├── SealedElsewhere           another sealer has sealed these positions
+├── WitnessUnavailable        a checkpoint could not be kept outside the database, or what is kept not be read
+├── NotSealed                 the event is not sealed yet
+├── EvidenceBroken            the log, its seals and its checkpoints do not fit together; the sentence says where
 ├── SchemaMismatch            the database's schema is not the one that this code knows
 └── RecordError               a record on a topic is not one of our events
 """
@@ -71,6 +75,26 @@ class LogBroken(EventStoreError):
 
 class TopicUnavailable(EventStoreError):
     """Records could not be published, or what the topic holds could not be found out."""
+
+
+class SealedElsewhere(EventStoreError):
+    """Another sealer has sealed these positions."""
+
+
+class WitnessUnavailable(EventStoreError):
+    """A checkpoint could not be kept outside the database, or what is kept there could not be read."""
+
+
+class NotSealed(EventStoreError):
+    """The event at this position is not sealed yet, or there is none."""
+
+    def __init__(self, position: int, sealed: int) -> None:
+        super().__init__(f"position {position} is not sealed yet: the seals end at {sealed}")
+        self.position, self.sealed = position, sealed
+
+
+class EvidenceBroken(EventStoreError):
+    """The log, its seals and its checkpoints do not fit together."""
 
 
 class SchemaMismatch(EventStoreError):

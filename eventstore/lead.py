@@ -1,15 +1,15 @@
-"""Who leads: one process for each store."""
+"""Who leads: one process for each role at a store."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import psycopg
 from psycopg import AsyncConnection
 
 from eventstore import sql
-from eventstore.errors import StoreUnavailable
+from eventstore.errors import EventStoreError, StoreUnavailable
 from eventstore.link import connect, patience, sentence
 
 LEAD = sql.statement("lead")
@@ -20,7 +20,7 @@ TAKEOVER_SECONDS = 0.5
 
 
 class Lead(Protocol):
-    """The right to publish, which at most one process has."""
+    """The right to do something that at most one process does."""
 
     @property
     def elsewhere(self) -> bool:
@@ -52,8 +52,8 @@ class Alone:
 class PostgresLead:
     """Held by a lock of a connection of its own: whoever loses the connection no longer leads."""
 
-    def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
+    def __init__(self, conninfo: str, role: str = "relay") -> None:
+        self._conninfo, self._role = conninfo, role
         self.elsewhere = False
 
     @asynccontextmanager
@@ -69,7 +69,7 @@ class PostgresLead:
             await connection.close()
 
     async def _acquire(self, connection: AsyncConnection[Any]) -> None:
-        while not await try_to_lead(connection):
+        while not await try_to_lead(connection, self._role):
             self.elsewhere = True
             await asyncio.sleep(POLL_SECONDS)
         if self.elsewhere:
@@ -92,7 +92,24 @@ class HeldLock:
             return sentence(error)
 
 
-async def try_to_lead(connection: AsyncConnection[Any]) -> bool:
+async def try_to_lead(connection: AsyncConnection[Any], role: str) -> bool:
     with patience(connection):
-        [[ours]] = await (await connection.execute(LEAD)).fetchall()
+        [[ours]] = await (await connection.execute(LEAD, {"role": f"headrace {role}"})).fetchall()
     return bool(ours)
+
+
+async def while_leading(leading: Leading, *works: Coroutine[Any, Any, None]) -> None:
+    """Does all of them until one fails, or the lead is lost, which raises `StoreUnavailable`."""
+    losing = asyncio.create_task(leading.lost())
+    tasks = [losing, *map(asyncio.create_task, works)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if losing in done:
+            raise StoreUnavailable(f"the lead is lost: {losing.result()}")
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError, EventStoreError):
+                await task

@@ -25,6 +25,8 @@ WRITER = {
     "tracking": READER | {"INSERT", "UPDATE"},
     "head": READER | {"UPDATE"},
     "snapshots": READER | {"INSERT", "DELETE"},
+    "seals": READER | {"INSERT"},
+    "seal_nodes": READER | {"INSERT"},
     "migrations": READER,
 }
 

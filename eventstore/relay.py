@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any
 
 from eventstore.cloudevents import encode
-from eventstore.errors import EventStoreError, LogBroken, StoreUnavailable
-from eventstore.lead import Lead
+from eventstore.errors import EventStoreError, LogBroken
+from eventstore.lead import Lead, while_leading
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
 from eventstore.topic import Placed, Topic
@@ -55,7 +53,7 @@ class Relay:
         while True:
             try:
                 async with self._lead.held() as leading:
-                    await self._until(leading.lost())
+                    await while_leading(leading, self._relay())
             except EventStoreError as error:
                 self._problem = str(error)
                 log.warning("the relay begins anew: %s", error)
@@ -66,20 +64,6 @@ class Relay:
                 self.leading = False
             await asyncio.sleep(PAUSES[min(self._failures, len(PAUSES) - 1)])
             self._failures += 1
-
-    async def _until(self, lost: Coroutine[Any, Any, str]) -> None:
-        """Relay until the lead is lost."""
-        relaying, losing = asyncio.create_task(self._relay()), asyncio.create_task(lost)
-        try:
-            await asyncio.wait({relaying, losing}, return_when=asyncio.FIRST_COMPLETED)
-            if losing.done():
-                raise StoreUnavailable(f"the lead is lost: {losing.result()}")
-            relaying.result()
-        finally:
-            for task in (relaying, losing):
-                task.cancel()
-                with suppress(asyncio.CancelledError, EventStoreError):
-                    await task
 
     async def _relay(self) -> None:
         tails = await self._topic.tails(self._genuine)

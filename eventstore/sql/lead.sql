@@ -1,2 +1,2 @@
--- One leader for each store of the database.
-SELECT pg_try_advisory_lock(hashtext('headrace relay'), hashtext(current_schema()))
+-- One leader in each role for each store of the database.
+SELECT pg_try_advisory_lock(hashtext(%(role)s), hashtext(current_schema()))

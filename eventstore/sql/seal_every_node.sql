@@ -1,0 +1,1 @@
+SELECT level, number, hash FROM seal_nodes ORDER BY level, number

@@ -1,0 +1,1 @@
+SELECT after, size, hashes, note FROM seals ORDER BY size DESC LIMIT 1

@@ -1,0 +1,1 @@
+SELECT after, size, hashes, note FROM seals WHERE size > %(after)s ORDER BY size LIMIT %(limit)s
