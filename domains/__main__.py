@@ -11,6 +11,7 @@ from domains.discovery import discover
 from domains.kernel import Domain
 from domains.plan import events_database
 from domains.service import write_side
+from eventstore.evidence.place import sealer_of
 from eventstore.kafka import KafkaTopic
 from eventstore.lead import PostgresLead
 from eventstore.postgres import PostgresStore
@@ -25,7 +26,7 @@ from infra.web import serve
 
 
 async def run(domain: Domain, settings: Settings, role: str) -> None:
-    """Serves until SIGTERM; the relay runs beside it."""
+    """Serves until SIGTERM; relay and sealer run beside it."""
     place = conninfo(settings, events_database(domain))
     health = Health()
     async with AsyncExitStack() as stack:
@@ -38,7 +39,9 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             topic = await stack.enter_async_context(KafkaTopic.open(settings, domain.events_topic, domain.partitions))
             relay = Relay(store, topic, PostgresLead(place), f"/{domain.name}")
             health.check("relay", relay.problem)
-            beside.append(asyncio.create_task(relay.run()))
+            sealer = await stack.enter_async_context(sealer_of(settings, domain.name, store, place))
+            health.check("sealer", sealer.problem)
+            beside += [asyncio.create_task(relay.run()), asyncio.create_task(sealer.run())]
         try:
             await serve(settings, write_side(domain, store, settings, health, verifier), health)
         finally:
@@ -54,11 +57,11 @@ def main() -> int:
     given = parser.parse_args()
     try:
         settings = load().need("kafka_bootstrap", "postgres_host", "oidc_issuer")
+        configure(settings)
+        uvloop.run(run(discover()[given.domain], settings, given.role))
     except InfraError as error:
         print(f"{error} ({error.hint})" if error.hint else error, file=sys.stderr)  # noqa: T201
         return 2
-    configure(settings)
-    uvloop.run(run(discover()[given.domain], settings, given.role))
     return 0
 
 

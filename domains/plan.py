@@ -2,6 +2,7 @@
 
 from domains.discovery import discover
 from domains.kernel import Domain
+from eventstore.evidence import place as evidence
 from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
 
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
@@ -21,7 +22,7 @@ def events_database(domain: Domain) -> str:
 
 def write_side(domain: Domain) -> Plan:
     writer, migrator = f"{domain.name}-write", f"{domain.name}-migrate"
-    database = events_database(domain)
+    database, checkpoints = events_database(domain), evidence.topic(domain.name)
     return Plan(
         topics=(
             Topic(
@@ -29,8 +30,11 @@ def write_side(domain: Domain) -> Plan:
                 domain.partitions,
                 {**FOREVER, **ANY_TIME, **UNPACKED, "max.message.bytes": str(LARGEST_RECORD)},
             ),
+            Topic(checkpoints, 1, FOREVER),
         ),
-        acls=(Acl(writer, "topic", domain.events_topic, ("READ", "WRITE", "DESCRIBE")),),
+        acls=tuple(
+            Acl(writer, "topic", topic, ("READ", "WRITE", "DESCRIBE")) for topic in (domain.events_topic, checkpoints)
+        ),
         databases=(Database(database, migrator, (writer, OPERATOR)),),
         jobs=(Job(f"{domain.name}-events-migrate", "eventstore", ("migrate", database, writer, OPERATOR), migrator),),
         processes=(

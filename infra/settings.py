@@ -28,7 +28,11 @@ Https = Annotated[str, AfterValidator(https)]
 
 
 class Settings(BaseSettings):
-    """What a process is told. `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem` and `password`."""
+    """What a process is told.
+
+    `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem`, `password` and `signing.key`; `evidence`
+    is the folder in which checkpoints are kept outside the databases.
+    """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
@@ -45,6 +49,7 @@ class Settings(BaseSettings):
     postgres_port: Port = 5432
     oidc_issuer: Https | None = None
     oidc_audience: str = "headrace"
+    evidence: Path | None = None
     services: Mapping[str, Mapping[str, Https]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-from infra import databases, tokens
+from infra import databases, notes, tokens
 from infra.errors import InfraError
 from infra.native import clients
 from infra.native.kafka import ADMIN, BROKER
@@ -60,6 +60,7 @@ def credentials(authority: Path, folder: Path, plan: Plan) -> None:
     issuing = Authority(authority)
     for name in (SUPERUSER, BROKER, ADMIN, OPERATOR, *plan.principals):
         issuing.issue(folder / name, name)
+        notes.issue(folder / name, name)
     clients.add(folder / "issuer", OPERATOR, password(folder / OPERATOR), plan.scopes)
     write_keystore(folder / KAFKA_UI, KAFKA_UI)
     if not (folder / KAFKA_UI / "login").exists():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from infra import databases
+from infra import databases, notes
 from infra.errors import StartFailed
 from infra.native import clients, kafka, postgres, tools
 from infra.native.processes import plain_environment, ready_reason, told
@@ -153,6 +153,7 @@ class Native:
             authority = Authority(self.credentials / "authority")
             for name in names:
                 authority.issue(self.credentials / name, name)
+                notes.issue(self.credentials / name, name)
 
     def _bring_up_postgres(self, say: Say) -> None:
         if not self.state.running("postgres"):
