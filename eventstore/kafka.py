@@ -73,16 +73,11 @@ class KafkaTopic:
         return await to_the_end(self._look(genuine))
 
     async def _look(self, genuine: Genuine) -> Sequence[int]:
-        consumer = AIOKafkaConsumer(**aiokafka(self._settings, **LOOKING))
-        consumer.assign(self._places)
         try:
-            await consumer.start()
-            await asyncio.sleep(0)  # lets its own task begin: one that never began breaks its stop
-            return await self._tails(consumer, genuine)
+            async with looking(self._settings, self._places) as consumer:
+                return await self._tails(consumer, genuine)
         except (KafkaError, TimeoutError, OSError) as error:
             raise TopicUnavailable(f"{self._name}: {type(error).__name__}: {error}") from error
-        finally:
-            await consumer.stop()
 
     @property
     def _places(self) -> list[Any]:
@@ -114,6 +109,21 @@ class KafkaTopic:
             self._sender = None
 
 
+@asynccontextmanager
+async def looking(settings: Settings, places: list[Any]) -> AsyncIterator[Any]:
+    """A consumer outside any group. Raises `KafkaError`, `TimeoutError` and `OSError`."""
+    consumer = AIOKafkaConsumer(**aiokafka(settings, **LOOKING))
+    consumer.assign(places)
+    try:
+        await consumer.start()
+        await asyncio.sleep(0)  # lets its own task begin: one that never began breaks its stop
+        yield consumer
+    finally:
+        # A stop that meets a change of assignment can lose its own cancellation and wait for ever.
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await consumer.stop()
+
+
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Do the work even if we are cancelled meanwhile: a consumer that is cut off leaves its connections open."""
     task = asyncio.create_task(work)
@@ -127,6 +137,8 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
 
 async def read(consumer: Any, place: Any, start: int, end: int) -> list[Record]:
     """The records of a partition with `start <= offset < end`."""
+    if start >= end:
+        return []
     consumer.assign([place])
     consumer.seek(place, start)
     found: list[Record] = []

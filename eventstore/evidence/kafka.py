@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from time import time_ns
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from eventstore.cloudevents import Record
 from eventstore.errors import TopicUnavailable, WitnessUnavailable
-from eventstore.kafka import LOOKING, Sender, read, to_the_end
-from infra.kafka import aiokafka
+from eventstore.kafka import Sender, looking, read, to_the_end
 from infra.settings import Settings
 
 KEEP_SECONDS = 10.0
@@ -50,17 +49,12 @@ class KafkaWitness:
 
     async def _look(self, most: int | None) -> list[str]:
         """The last notes, oldest first."""
-        consumer = AIOKafkaConsumer(**aiokafka(self._settings, **LOOKING))
         place = TopicPartition(self.name, 0)
-        consumer.assign([place])
         try:
-            await consumer.start()
-            await asyncio.sleep(0)  # lets its own task begin: one that never began breaks its stop
-            return await held(consumer, place, most)
+            async with looking(self._settings, [place]) as consumer:
+                return await held(consumer, place, most)
         except (KafkaError, TimeoutError, OSError) as error:
             raise WitnessUnavailable(f"{self.name}: {type(error).__name__}: {error}") from error
-        finally:
-            await consumer.stop()
 
 
 async def held(consumer: Any, place: Any, most: int | None) -> list[str]:

@@ -225,4 +225,4 @@ def test_credentials_are_made_once_and_only_their_owner_can_read_them(issued):
     changed = {file.name for file, content in contents().items() if before.get(file) != content}
     assert changed == {"keystore.p12"}
     readable = {file.name for file in before if file.stat().st_mode & 0o077}
-    assert readable == {"ca.pem", "cert.pem"}
+    assert readable == {"ca.pem", "cert.pem", "signing.pub"}
