@@ -40,6 +40,8 @@ LOOKING: dict[str, Any] = {"enable_auto_commit": False, "request_timeout_ms": 10
 WINDOW = 64
 LARGEST_WINDOW = 4096
 ANSWER_SECONDS = 15.0
+SETTLE_SECONDS = 0.06
+STOP_SECONDS = 2.0
 
 
 class KafkaTopic:
@@ -111,7 +113,10 @@ class KafkaTopic:
 
 @asynccontextmanager
 async def looking(settings: Settings, places: list[Any]) -> AsyncIterator[Any]:
-    """A consumer outside any group. Raises `KafkaError`, `TimeoutError` and `OSError`."""
+    """A consumer outside any group. Raises `KafkaError`, `TimeoutError` and `OSError`.
+
+    It is assigned once: a change of assignment that meets its first look for offsets can make it wait for ever.
+    """
     consumer = AIOKafkaConsumer(**aiokafka(settings, **LOOKING))
     consumer.assign(places)
     try:
@@ -119,9 +124,12 @@ async def looking(settings: Settings, places: list[Any]) -> AsyncIterator[Any]:
         await asyncio.sleep(0)  # lets its own task begin: one that never began breaks its stop
         yield consumer
     finally:
-        # A stop that meets a change of assignment can lose its own cancellation and wait for ever.
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await consumer.stop()
+        # uvloop may wait for ever for the end of a TLS connection on which an answer still arrives.
+        consumer.pause(*consumer.assignment())
+        await asyncio.sleep(SETTLE_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await consumer.stop()
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
@@ -139,7 +147,6 @@ async def read(consumer: Any, place: Any, start: int, end: int) -> list[Record]:
     """The records of a partition with `start <= offset < end`."""
     if start >= end:
         return []
-    consumer.assign([place])
     consumer.seek(place, start)
     found: list[Record] = []
     async with asyncio.timeout(ANSWER_SECONDS):

@@ -11,8 +11,10 @@ from psycopg.sql import SQL, Identifier
 
 from eventstore.migrate import Roles, connect, migrate
 from infra.native import Native
+from infra.native.supervisor import Supervisor
 from infra.plan import Database, Plan
 from infra.postgres import conninfo
+from tests.containers import ContainerSupervisor, engine_answers
 
 PROJECT = Path(__file__).parents[1]
 DATABASE = Database("contract_events", "contract-migrate", ("contract-write",))
@@ -20,9 +22,13 @@ DATABASE = Database("contract_events", "contract-migrate", ("contract-write",))
 
 @pytest.fixture(scope="session")
 def floor():
-    """PostgreSQL and Kafka, empty; the fetched servers are shared with the project's own."""
+    """PostgreSQL and Kafka, empty: in containers where a Docker engine answers, else on this machine.
+
+    The fetched servers are shared with the project's own.
+    """
     folder = PROJECT / ".headrace" / "tests" / str(os.getpid())
-    native = Native(folder, Plan(), cache=PROJECT / ".headrace" / "cache")
+    supervisor = ContainerSupervisor if engine_answers() else Supervisor
+    native = Native(folder, Plan(), PROJECT / ".headrace" / "cache", supervisor)
     try:
         native.up(only={"postgres", "kafka"})
         yield native

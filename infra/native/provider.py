@@ -47,12 +47,14 @@ def silent(_component: str, _what: str) -> None:
 class Native:
     """The whole system in one folder."""
 
-    def __init__(self, folder: Path, plan: Plan, cache: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, plan: Plan, cache: Path | None = None, supervisor: type[Supervisor] = Supervisor
+    ) -> None:
         self.folder, self.plan = folder.resolve(), plan
         self.cache = cache or self.folder / "cache"
         self.credentials = self.folder / "credentials"
         self.state = State(self.folder)
-        self._supervisor = Supervisor(self.state)
+        self._supervisor = supervisor(self.state)
 
     @property
     def components(self) -> tuple[str, ...]:

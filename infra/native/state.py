@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
@@ -15,6 +16,7 @@ from infra.pki import write
 
 # Below the range from which systems take ports for outgoing connections, so that none of those is in our way.
 PORTS = range(20000, 32768)
+LEFTOVER_SECONDS = 1.0
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -64,7 +66,11 @@ class State:
     def free_ports(self) -> list[str]:
         """Chooses new ports for what does not run and whose port somebody else has taken; their names."""
         running = {name for name in self.known() if self.running(name)}
-        taken = [name for name, port in self.ports.items() if name.partition(".")[0] not in running and not free(port)]
+        idle = {name: port for name, port in self.ports.items() if name.partition(".")[0] not in running}
+        # What was killed a moment ago may still hold its port, though it counts as ended.
+        deadline = time.monotonic() + LEFTOVER_SECONDS
+        while (taken := [name for name, port in idle.items() if not free(port)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
         if taken:
             with self.changing() as state:
                 for name in taken:

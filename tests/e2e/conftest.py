@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 from uuid import uuid4
 
 import aiohttp
@@ -22,6 +23,7 @@ SUMMARY = pytest.StashKey[list[str]]()
 BANK = Path(__file__).parents[1] / "samples" / "bank"
 HEADRACE = Path(sys.executable).with_name("headrace")
 PATIENCE = 120
+TOKEN_SECONDS = 300
 
 
 class Installed(Native):
@@ -96,19 +98,27 @@ def system(floor, packages):
 
 @pytest.fixture(scope="session")
 def token(system):
-    """Makes a token for the scopes given, or for all."""
+    """Gives a token for the scopes given, or for all, that holds for some minutes."""
+    made = {}
 
-    def make(*scopes):
-        asked = ["--scope", " ".join(scopes)] if scopes else []
-        return system.headrace("token", *asked).stdout.strip()
+    def give(*scopes):
+        if scopes not in made or monotonic() > made[scopes][1]:
+            asked = ["--scope", " ".join(scopes)] if scopes else []
+            made[scopes] = (system.headrace("token", *asked).stdout.strip(), monotonic() + TOKEN_SECONDS)
+        return made[scopes][0]
 
-    return make
+    return give
+
+
+@pytest.fixture(scope="session")
+def address(system):
+    """Where the gateway is, which stays when it is restarted."""
+    return system.status_json()["gateway_url"]
 
 
 @pytest.fixture
-async def client(system, token):
+async def client(system, address, token):
     """Asks the gateway with a token for everything."""
-    address = system.status_json()["gateway_url"]
     trust = tls.client(system.settings(OPERATOR), identified=False)
     bearer = {"authorization": f"Bearer {token()}", "content-type": "application/json"}
     connector = aiohttp.TCPConnector(ssl=trust)

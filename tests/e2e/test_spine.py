@@ -4,6 +4,7 @@ import asyncio
 import json
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -74,11 +75,19 @@ async def test_what_was_done_is_read_back_at_once_and_replayed(system, client, n
     events = system.headrace("replay", f"{case.domain}-{number}").stdout
     assert events.startswith("   1  2010-12-01 08:26:00")
     records = system.headrace("topics", "tail", f"{case.domain}.events.v1", "--limit", "50", "--json").stdout
-    published = [json.loads(json.loads(line)["value"]) for line in records.splitlines()]
-    ours = [each for each in published if each["subject"] == f"{case.domain}-{number}"]
+    ours = [each for each in cloudevents(records) if each["subject"] == f"{case.domain}-{number}"]
     recorded = (await (await client.get(f"{path}/events")).json())["events"]
     assert [int(each["sequence"]) for each in ours] == [event["position"] for event in recorded]
     assert [each["type"] for each in ours] == [event["type"] for event in recorded]
+
+
+def cloudevents(lines):
+    """The events among the records that `headrace topics tail --json` shows; strangers may stand between them."""
+    for line in lines.splitlines():
+        with suppress(ValueError, TypeError):
+            value = json.loads(json.loads(line)["value"])
+            if isinstance(value, dict) and "subject" in value:
+                yield value
 
 
 async def test_request_and_trace_go_all_the_way(system, client, number):
@@ -90,11 +99,7 @@ async def test_request_and_trace_go_all_the_way(system, client, number):
     events = await (await client.get(f"/v1/orders/{number}/events")).json()
     assert (events["events"][0]["request_id"], events["events"][0]["actor"]) == (f"r-{number}", "operator")
     tail = system.headrace("topics", "tail", "orders.events.v1", "--limit", "20", "--json").stdout
-    (record,) = [
-        value
-        for line in tail.splitlines()
-        if (value := json.loads(json.loads(line)["value"]))["subject"] == f"orders-{number}"
-    ]
+    (record,) = [each for each in cloudevents(tail) if each["subject"] == f"orders-{number}"]
     assert list(record)[:4] == ["type", "subject", "sequence", "time"]
     assert trace in record["traceparent"]
     for process in ("gateway", "orders-write"):
