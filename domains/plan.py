@@ -2,6 +2,7 @@
 
 from domains.discovery import discover
 from domains.kernel import Domain
+from eventstore import migrate
 from eventstore.evidence import place as evidence
 from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
 
@@ -36,7 +37,15 @@ def write_side(domain: Domain) -> Plan:
             Acl(writer, "topic", topic, ("READ", "WRITE", "DESCRIBE")) for topic in (domain.events_topic, checkpoints)
         ),
         databases=(Database(database, migrator, (writer, OPERATOR)),),
-        jobs=(Job(f"{domain.name}-events-migrate", "eventstore", ("migrate", database, writer, OPERATOR), migrator),),
+        jobs=(
+            Job(
+                f"{domain.name}-events-migrate",
+                "eventstore",
+                ("migrate", database, writer, OPERATOR),
+                migrator,
+                migrate.inputs(),
+            ),
+        ),
         processes=(
             Process(writer, "domains", (domain.name,), writer, ("kafka", "postgres", "issuer"), (domain.name, "write")),
         ),

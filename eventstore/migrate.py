@@ -117,5 +117,11 @@ def schema(connection: Connection[Any]) -> str:
     return str(name)
 
 
+def inputs() -> str:
+    """What the schema and the rights are made from."""
+    texts = [*(text for _, _, text in sql.migrations()), sql.statement("grant_writer"), sql.statement("grant_reader")]
+    return digest("\n".join(texts)).hex()
+
+
 def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()

@@ -44,12 +44,16 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command that runs to its end before the processes start; running it again is harmless."""
+    """A command that runs to its end before the processes start; running it again is harmless.
+
+    `inputs` stands for what its outcome depends on besides its arguments: while that stays, it need not run again.
+    """
 
     name: str
     module: str
     arguments: tuple[str, ...]
     principal: str
+    inputs: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Makes the tables of a domain's read database, and grants the rights on them."""
 
+import hashlib
 from typing import Any
 
 from psycopg import Connection
@@ -30,3 +31,9 @@ def migrate(connection: Connection[Any], domain: Domain) -> None:
         for name in (*own, *KEPT):
             connection.execute(WRITE.format(Identifier(name), reader))
             connection.execute(READ.format(Identifier(name), Identifier(OPERATOR)))
+
+
+def inputs(domain: Domain) -> str:
+    """What the tables are made from."""
+    made = [(table.name, table.columns, table.view.filters) for table in tables(domain).values()]
+    return hashlib.sha256(repr((sql.text("schema"), domain.partitions, made)).encode()).hexdigest()

@@ -6,6 +6,7 @@ from domains.discovery import discover
 from domains.kernel import Domain
 from domains.plan import ANY_TIME, FOREVER, LARGEST_RECORD
 from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
+from projections.migrate import inputs
 
 COMPACTED = {
     "cleanup.policy": "compact",
@@ -38,7 +39,7 @@ def read_side(domain: Domain) -> Plan:
             *(Acl(reader, "topic", topic.name, ("WRITE", "DESCRIBE")) for topic in written),
         ),
         databases=(Database(database, migrator, (reader, OPERATOR)),),
-        jobs=(Job(f"{domain.name}-read-migrate", "projections", ("migrate", domain.name), migrator),),
+        jobs=(Job(f"{domain.name}-read-migrate", "projections", ("migrate", domain.name), migrator, inputs(domain)),),
         processes=(
             Process(
                 reader,

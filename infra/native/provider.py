@@ -200,13 +200,13 @@ class Native:
         return kafka.KafkaServer(tools.java(), servers.kafka, self.folder / "kafka", self.credentials, ports)
 
     def _provision_postgres(self) -> None:
-        """Roles and databases, unless the same stand there; then the schemas, which the jobs bring up to date."""
+        """Roles and databases, then their schemas by the jobs; nothing when all that was done with the same inputs."""
         roles = [self.settings(name) for name in self.plan.principals]
-        mark = Mark(self.folder / "postgres" / "provisioned", roles, self.plan.databases)
+        mark = Mark(self.folder / "postgres" / "provisioned", roles, self.plan.databases, self.plan.jobs)
         if not mark.stands():
             databases.provision(self.settings(postgres.SUPERUSER), roles, self.plan.databases)
+            together([partial(self._run, job) for job in self.plan.jobs])
             mark.set()
-        together([partial(self._run, job) for job in self.plan.jobs])
 
     def _run(self, job: Job) -> None:
         call = [sys.executable, "-m", job.module, *job.arguments]

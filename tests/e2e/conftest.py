@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
@@ -34,8 +35,11 @@ class Installed(Native):
         self._environment_of_a_person = {**os.environ, "PYTHONPATH": str(packages)}
 
     def headrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run([HEADRACE, *arguments])
+
+    def run(self, call: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [HEADRACE, *arguments],
+            call,
             cwd=self.folder.parent,
             env=self._environment_of_a_person,
             stdin=subprocess.DEVNULL,

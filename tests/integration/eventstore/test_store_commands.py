@@ -11,13 +11,16 @@ from typer.testing import CliRunner
 from eventstore import console
 from eventstore.cloudevents import decode
 from eventstore.commands import app
+from eventstore.migrate import inputs
 from eventstore.postgres import PostgresStore
 from eventstore.records import Append, Exactly, NewEvent, NoStream
 from infra.native import Native
 from infra.plan import OPERATOR, Database, Job, Plan
 
 DATABASE = Database("shop_events", "shop-migrate", ("shop-write", OPERATOR))
-MIGRATE = Job("shop-events-migrate", "eventstore", ("migrate", DATABASE.name, "shop-write", OPERATOR), DATABASE.owner)
+MIGRATE = Job(
+    "shop-events-migrate", "eventstore", ("migrate", DATABASE.name, "shop-write", OPERATOR), DATABASE.owner, inputs()
+)
 MOMENT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 
 

@@ -17,7 +17,7 @@ from psycopg.errors import InsufficientPrivilege
 from domains.plan import plan
 from infra.kafka import aiokafka
 from infra.native import Native
-from infra.plan import Database, Topic
+from infra.plan import Database, Job, Plan, Topic
 from infra.plan import own as infra_plan
 from infra.postgres import conninfo
 
@@ -49,6 +49,16 @@ def test_up_twice_changes_nothing(system):
     system.up()
     assert pids(system) == before
     assert states(system) == dict.fromkeys(EVERYTHING, "running")
+
+
+def test_a_job_runs_again_when_its_inputs_have_changed_and_only_then(system, tmp_path):
+    ran, plan = tmp_path / "ran", system.plan
+    call = ("-n", "1", "-r", "1", f"open({str(ran)!r}, 'a').write('.')")
+    for inputs, times in (("first", 1), ("first", 1), ("second", 2)):
+        system.plan = plan + Plan(jobs=(Job("count", "timeit", call, "orders-migrate", inputs),))
+        system.up()
+        assert len(ran.read_text()) == times
+    system.plan = plan
 
 
 def test_two_systems_stand_side_by_side(system, floor):

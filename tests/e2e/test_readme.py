@@ -8,31 +8,35 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[3]
+PROJECT = Path(__file__).parents[2]
 HEADRACE = Path(sys.executable).with_name("headrace")
 README = (PROJECT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
+DOWN = ".venv/bin/headrace down"
+
+
 @pytest.fixture(scope="module")
-def folder(floor):
-    """A folder with a system of its own, as a second clone would have."""
-    place = floor.folder.with_name(f"{floor.folder.name}-readme")
-    (place / ".headrace").mkdir(parents=True)
-    (place / ".headrace" / "cache").symlink_to(floor.cache)
-    (place / ".venv" / "bin").mkdir(parents=True)
-    (place / ".venv" / "bin" / "headrace").symlink_to(HEADRACE)
-    try:
-        yield place
-    finally:
-        run(place, ".venv/bin/headrace down")
+def folder(system):
+    """Where the system stands, as a clone of the project."""
+    program = system.folder.parent / ".venv" / "bin" / "headrace"
+    program.parent.mkdir(parents=True)
+    program.symlink_to(HEADRACE)
+    return system.folder.parent
 
 
-def run(folder, line):
-    done = subprocess.run(line.split(), cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-    assert "\x1b[" not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+@pytest.fixture
+def run(system):
+    """Runs a line as a person would type it."""
+
+    def typed(line):
+        done = system.run(line.split())
+        assert "\x1b[" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return typed
 
 
 def test_the_two_commands_are_targets_of_the_makefile():
@@ -42,9 +46,11 @@ def test_the_two_commands_are_targets_of_the_makefile():
         assert re.search(rf"^(\w+ )*{target}( \w+)*:", makefile, re.MULTILINE)
 
 
-def test_the_commands_do_what_the_readme_says(folder):
-    assert run(folder, ".venv/bin/headrace up").returncode == 0
-    answers = {line: run(folder, line) for line in BLOCKS[1].splitlines()}
+@pytest.mark.usefixtures("folder")
+def test_the_commands_do_what_the_readme_says(run):
+    *lines, last = BLOCKS[1].splitlines()
+    answers = {line: run(line) for line in lines}
+    assert last == DOWN
     assert {done.returncode for done in answers.values()} == {0}
     status = json.loads(answers[".venv/bin/headrace status --json"].stdout)
     assert {part["state"] for part in status["components"]} == {"running"}
@@ -55,11 +61,9 @@ def test_the_commands_do_what_the_readme_says(folder):
     assert Path(settings["password_file"]).stat().st_mode & 0o077 == 0
 
 
-def test_the_session_with_curl_does_what_it_says(folder):
-    run(folder, ".venv/bin/headrace up")
+def test_the_session_with_curl_does_what_it_says(system, folder):
     (session,) = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    call = ["bash", "-euo", "pipefail", "-c", session]
-    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    done = system.run(["bash", "-euo", "pipefail", "-c", session])
     assert (done.returncode, done.stderr) == (0, "")
     placed, row, refused = answers(done.stdout)
     assert placed["version"] == 1
@@ -77,15 +81,17 @@ def answers(text):
     return found
 
 
-def test_an_unknown_stream_or_topic_is_said_with_exit_code_3(folder):
-    run(folder, ".venv/bin/headrace up")
-    for line in ("replay orders-nobody", "replay nothing-1", "topics tail nothing.at.all"):
-        done = run(folder, f".venv/bin/headrace {line}")
-        assert (done.returncode, done.stdout) == (3, "")
-        assert done.stderr.strip()
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("what", ["replay orders-nobody", "replay nothing-1", "topics tail nothing.at.all"])
+def test_an_unknown_stream_or_topic_is_said_with_exit_code_3(run, what):
+    done = run(f".venv/bin/headrace {what}")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.strip()
 
 
-def test_a_system_that_is_down_is_said_with_exit_code_69(folder):
-    run(folder, ".venv/bin/headrace down")
-    for line in ("replay orders-1", "topics"):
-        assert run(folder, f".venv/bin/headrace {line}").returncode == 69
+def test_a_system_that_is_down_is_said_with_exit_code_69(tmp_path):
+    (tmp_path / ".headrace").mkdir()
+    for expected, line in ((0, "down"), (69, "replay orders-1"), (69, "topics")):
+        call = [HEADRACE, *line.split()]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout) == (expected, "")
