@@ -1,9 +1,10 @@
 """Between a domain's events and what the store keeps of them."""
 
 from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 
 from domains.errors import UnreadableEvent
-from domains.kernel import Domain, Event
+from domains.kernel import EVENT_TYPE, Domain, Event
 from eventstore.records import Metadata, NewEvent, RecordedEvent
 
 
@@ -12,13 +13,39 @@ def encode(domain: Domain, event: Event, metadata: Metadata) -> NewEvent:
 
 
 def decode(domain: Domain, recorded: RecordedEvent) -> Event:
-    """The domain's event. Raises `UnreadableEvent` for a type or data that this code does not know."""
-    model = domain.events.get(recorded.type)
-    if model is None:
-        raise UnreadableEvent(recorded.stream, recorded.version, f"its type {recorded.type!r} is unknown here")
+    """The domain's event, by today's upcasters. Raises `UnreadableEvent` for what this code does not know."""
+    type_name, data = recorded.type, recorded.data
+    if type_name not in domain.events:
+        type_name, data = upcast(domain, recorded)
     try:
-        return model.model_validate_json(recorded.data)
+        return domain.events[type_name].model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise UnreadableEvent(recorded.stream, recorded.version, f"{field}: {first['msg']}") from None
+
+
+def upcast(domain: Domain, recorded: RecordedEvent) -> tuple[str, bytes]:
+    """The newest type that an event leads to, and its data in that type. Raises `UnreadableEvent`."""
+    if domain.upcaster(recorded.type) is None:
+        raise UnreadableEvent(recorded.stream, recorded.version, unknown(domain, recorded.type))
+    type_name = recorded.type
+    try:
+        values = from_json(recorded.data)
+        while (upcaster := domain.upcaster(type_name)) is not None:
+            values, type_name = upcaster.change(values), upcaster.to
+        return type_name, to_json(values)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        why = f"the upcaster of {type_name} failed: {type(error).__name__}: {error}"
+        raise UnreadableEvent(recorded.stream, recorded.version, why) from None
+
+
+def unknown(domain: Domain, type_name: str) -> str:
+    """Why a type can't be read: a newer version of a known event is told apart from a stranger."""
+    given = EVENT_TYPE.fullmatch(type_name)
+    known = [match for name in domain.events if (match := EVENT_TYPE.fullmatch(name))]
+    if given is not None:
+        versions = [int(match["version"]) for match in known if match["event"] == given["event"]]
+        if given["domain"] == domain.name and versions and int(given["version"]) > max(versions):
+            return f"its type {type_name!r} is newer than this code, which knows version {max(versions)}"
+    return f"its type {type_name!r} is unknown here"

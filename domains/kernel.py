@@ -25,6 +25,11 @@ class Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def example(*bodies: dict[str, Any]) -> ConfigDict:
+    """For a command's `model_config`: bodies that people can try, and that documents and histories show."""
+    return ConfigDict(json_schema_extra={"examples": list(bodies)})
+
+
 class Event(BaseModel):
     """A fact, past tense, with the time at which it happened."""
 
@@ -75,11 +80,25 @@ class View(Generic[R, E]):
 
 
 @dataclass(frozen=True, slots=True)
+class Upcaster:
+    """Brings the data of the events of `type`, as JSON values, to what the next version of that type holds. Pure."""
+
+    type: str
+    change: Callable[[dict[str, Any]], dict[str, Any]]
+
+    @property
+    def to(self) -> str:
+        name, _, version = self.type.rpartition(".v")
+        return f"{name}.v{int(version) + 1}"
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """One domain, declared once: routes, topics, rights, tables and documents derive from it.
 
     `identity` is the field of each command and event that names the aggregate; HTTP fills it from the path.
-    `events` maps each type name to its model; a type name, once recorded, is a promise.
+    `events` maps each type name to its model; a type name, once recorded, is a promise: a type has a model, or an
+    upcaster that brings what was recorded to the next version.
     """
 
     name: str
@@ -89,6 +108,7 @@ class Domain:
     decider: Decider[Any, Any, Any]
     views: tuple[View[Any, Any], ...]
     partitions: int = 4
+    upcasters: tuple[Upcaster, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -96,17 +116,30 @@ class Domain:
         for model in (*self.commands.values(), *self.events.values()):
             if self.identity not in model.model_fields:
                 raise NotADomain(f"domain {self.name!r}: {model.__name__} has no field {self.identity!r}")
-        for type_name in self.events:
+        sources = [upcaster.type for upcaster in self.upcasters]
+        for type_name in (*self.events, *sources):
             match = EVENT_TYPE.fullmatch(type_name)
             if match is None or match["domain"] != self.name:
                 raise NotADomain(f"domain {self.name!r}: {type_name!r} is not {self.name}.<Event>.v<N>")
+        for upcaster in self.upcasters:
+            if upcaster.type in self.events or sources.count(upcaster.type) > 1:
+                raise NotADomain(f"domain {self.name!r}: {upcaster.type!r} has an upcaster and something else")
+            if upcaster.to not in self.events and upcaster.to not in sources:
+                raise NotADomain(f"domain {self.name!r}: the upcaster of {upcaster.type!r} leads to nothing")
         names = [view.name for view in self.views]
         if len(set(names)) != len(names):
             raise NotADomain(f"domain {self.name!r}: two views have the same name")
 
     def type_of(self, event: Event) -> str:
-        """The promised type name of an event, for example `orders.OrderPlaced.v1`."""
-        return next(name for name, model in self.events.items() if model is type(event))
+        """The promised type name of an event, for example `orders.OrderPlaced.v1`. Raises `NotADomain`."""
+        for name, model in self.events.items():
+            if model is type(event):
+                return name
+        raise NotADomain(f"domain {self.name!r} has decided upon {type(event).__name__}, which it does not declare")
+
+    def upcaster(self, type_name: str) -> Upcaster | None:
+        """What brings events of that type to the next version, or None."""
+        return next((upcaster for upcaster in self.upcasters if upcaster.type == type_name), None)
 
     def view(self, name: str) -> View[Any, Any] | None:
         """The view of that name, or None."""

@@ -4,8 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from domains.kernel import Command
+from domains.kernel import Command, example
 from domains.orders.values import Country, Currency, CustomerId, Description, Line, Moment, OrderId
+
+LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
 
 Lines = Annotated[tuple[Line, ...], Field(min_length=1, max_length=2000)]
 
@@ -13,6 +15,10 @@ UNSPECIFIED = "Unspecified"
 
 
 class PlaceOrder(Command):
+    model_config = example(
+        {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE]}
+    )
+
     order: OrderId
     customer: CustomerId | None = None
     country: Country = UNSPECIFIED
@@ -22,6 +28,8 @@ class PlaceOrder(Command):
 
 
 class CancelOrder(Command):
+    model_config = example({"cancelled_at": "2010-12-02T09:00:00Z", "reason": "ordered twice"})
+
     order: OrderId
     cancelled_at: Moment
     reason: Description | None = None
@@ -30,6 +38,8 @@ class CancelOrder(Command):
 class ReturnLines(Command):
     """Brings lines back. `customer`, `country` and `currency` are for a credit note that names no known order;
     for a known order they are the order's own, and a currency that differs is refused."""
+
+    model_config = example({"returned_at": "2010-12-09T10:15:00Z", "currency": "GBP", "lines": [LINE]})
 
     order: OrderId
     customer: CustomerId | None = None
