@@ -21,8 +21,8 @@ def decode(domain: Domain, recorded: RecordedEvent) -> Event:
         return domain.events[type_name].model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise UnreadableEvent(recorded.stream, recorded.version, f"{field}: {first['msg']}") from None
+        why = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+        raise UnreadableEvent(recorded.stream, recorded.version, why) from None
 
 
 def upcast(domain: Domain, recorded: RecordedEvent) -> tuple[str, bytes]:

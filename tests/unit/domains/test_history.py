@@ -111,7 +111,7 @@ def test_a_good_upcaster_leaves_states_and_rows_as_they_were():
     [
         (lambda data: {**data, "region": data["land"]}, "the upcaster of orders.OrderPlaced.v1 failed: KeyError"),
         (lambda data: data, "region: Field required"),
-        (lambda _data: None, "valid dictionary"),
+        (lambda _data: None, "Input should be an object"),
     ],
 )
 def test_a_broken_upcaster_is_named(change, named):
