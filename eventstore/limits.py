@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from eventstore.errors import InvalidEvent
-from eventstore.records import Append, Exactly, Expected, IdempotencyKey, Metadata, NewEvent
+from eventstore.records import Append, Exactly, Expected, IdempotencyKey, Metadata, NewEvent, Selection
 
 STREAM = re.compile(r"[^\s\x00-\x1f\x7f/-][^\x00-\x1f\x7f/-]*-[^\x00-\x1f\x7f]+")
 STREAM_LENGTH = 255
@@ -61,11 +61,12 @@ def check_event(event: NewEvent) -> None:
     check_metadata(event.metadata)
 
 
-def check_time(time: datetime) -> None:
+def check_time(time: datetime) -> datetime:
+    """The moment, in UTC."""
     if time.tzinfo is None:
         raise InvalidEvent(f"the time {time.isoformat()} has no time zone")
     try:
-        time.astimezone(UTC)
+        return time.astimezone(UTC)
     except OverflowError:
         raise InvalidEvent(f"the time {time.isoformat()} is out of range") from None
 
@@ -77,6 +78,15 @@ def check_metadata(metadata: Metadata) -> None:
         value = getattr(metadata, name)
         if value is not None:
             check_text(name, value, FIELD_LENGTH)
+
+
+def check_selection(only: Selection) -> None:
+    if only.category is not None:
+        check_text("a category", only.category, STREAM_LENGTH)
+    for type_name in only.types:
+        check_text("an event type", type_name, TYPE_LENGTH)
+    if only.correlation_id is not None:
+        check_text("a correlation id", only.correlation_id, FIELD_LENGTH)
 
 
 def check_key(key: IdempotencyKey) -> None:

@@ -4,9 +4,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 
 from eventstore.errors import IdempotencyConflict, WrongExpectedVersion
-from eventstore.limits import check, check_key, check_stream
+from eventstore.limits import check, check_key, check_selection, check_stream, check_time
 from eventstore.records import (
     Any,
     Append,
@@ -17,7 +18,9 @@ from eventstore.records import (
     NewEvent,
     NoStream,
     RecordedEvent,
+    Selection,
 )
+from eventstore.store import EVERYTHING
 from eventstore.watch import HeadWatch
 
 
@@ -79,17 +82,32 @@ class MemoryStore:
         check_key(key)
         return self._answer(key)
 
-    async def read_stream(
-        self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1000
+    async def read_stream(  # they are bounds
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        recorded_until: datetime | None = None,
+        backward: bool = False,
+        limit: int = 1000,
     ) -> Sequence[RecordedEvent]:
         check_stream(stream)
         events = self._streams.get(stream, [])
         end = len(events) if until is None else max(0, until)
-        return events[max(0, after) : end][: max(0, limit)]
+        found = [
+            event
+            for event in events[max(0, after) : end]
+            if recorded_until is None or event.recorded_at <= check_time(recorded_until)
+        ]
+        return (found[::-1] if backward else found)[: max(0, limit)]
 
-    async def read_log(self, *, after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
+    async def read_log(
+        self, *, after: int = 0, only: Selection = EVERYTHING, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        check_selection(only)
         start = bisect_right(self._log, after, key=lambda event: event.position)
-        return self._log[start : start + max(0, limit)]
+        return list(islice((event for event in self._log[start:] if only.takes(event)), max(0, limit)))
 
     async def head(self) -> int:
         return len(self._log)

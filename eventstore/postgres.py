@@ -2,22 +2,28 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any as Anything
 
 from eventstore import sql
 from eventstore.batch import Command, decode_metadata
 from eventstore.committer import GroupCommitter, Limits
 from eventstore.errors import IdempotencyConflict
-from eventstore.limits import VERSIONS, check, check_key, check_stream
+from eventstore.limits import VERSIONS, check, check_key, check_selection, check_stream, check_time
 from eventstore.readers import Readers
-from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent
+from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection
 from eventstore.session import ANSWERED, PostgresSession
+from eventstore.store import EVERYTHING
 from eventstore.watch import HeadWatch, Listener
 
 READ_STREAM = sql.statement("read_stream")
+READ_STREAM_BACKWARD = sql.statement("read_stream_backward")
 READ_LOG = sql.statement("read_log")
+READ_SELECTED = sql.statement("read_selected")
+READ_CORRELATED = sql.statement("read_correlated")
 HEAD = sql.statement("head")
 PAGE = 10_000
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 class PostgresStore:
@@ -66,19 +72,40 @@ class PostgresStore:
             return Appended(stream, version, position, repeated=True)
         return None
 
-    async def read_stream(
-        self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1000
+    async def read_stream(  # they are bounds
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        recorded_until: datetime | None = None,
+        backward: bool = False,
+        limit: int = 1000,
     ) -> Sequence[RecordedEvent]:
         check_stream(stream)
-        until = VERSIONS if until is None else until
-        rows = await self._readers.fetch(
-            READ_STREAM, {"stream": stream, "after": bounded(after), "until": bounded(until), "limit": page(limit)}
-        )
+        bounds = {
+            "stream": stream,
+            "after": bounded(after),
+            "until": VERSIONS if until is None else bounded(until),
+            "recorded_until": END_OF_TIME if recorded_until is None else check_time(recorded_until),
+            "limit": page(limit),
+        }
+        rows = await self._readers.fetch(READ_STREAM_BACKWARD if backward else READ_STREAM, bounds)
         return [recorded(row) for row in rows]
 
-    async def read_log(self, *, after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
-        rows = await self._readers.fetch(READ_LOG, {"after": bounded(after), "limit": page(limit)})
-        return [recorded(row) for row in rows]
+    async def read_log(
+        self, *, after: int = 0, only: Selection = EVERYTHING, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        bounds: dict[str, object] = {"after": bounded(after), "limit": page(limit)}
+        if only == EVERYTHING:
+            return [recorded(row) for row in await self._readers.fetch(READ_LOG, bounds)]
+        check_selection(only)
+        bounds["prefix"] = None if only.category is None else f"{only.category}-"
+        bounds["types"] = list(only.types) or None
+        if only.correlation_id is None:
+            return [recorded(row) for row in await self._readers.fetch(READ_SELECTED, bounds)]
+        bounds["correlation_id"] = only.correlation_id
+        return [recorded(row) for row in await self._readers.fetch(READ_CORRELATED, bounds)]
 
     async def head(self) -> int:
         rows = await self._readers.fetch(HEAD)

@@ -1,8 +1,9 @@
 """headrace store stats | read | tail | export | migrate"""
 
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
 import orjson
@@ -16,10 +17,10 @@ from eventstore.link import connect as connect_async
 from eventstore.migrate import Roles, connect, missing
 from eventstore.migrate import migrate as bring_up_to_date
 from eventstore.postgres import PostgresStore
-from eventstore.records import RecordedEvent
+from eventstore.records import RecordedEvent, Selection
 from eventstore.sizes import Sizes, sizes
-from eventstore.store import EventStore
-from infra.console import Exit, out, show_json
+from eventstore.store import EVERYTHING, EventStore
+from infra.console import Exit, fail, out, show_json
 
 PAGE = 1000
 PATIENCE_SECONDS = 10.0
@@ -55,17 +56,28 @@ def read(  # noqa: PLR0917  # they are options
     stream: Stream = None,
     after: After = 0,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    to_version: Annotated[int | None, typer.Option(min=1, help="Of a stream: up to this version.")] = None,
+    to_time: Annotated[datetime | None, typer.Option(help="Of a stream: what was recorded by then (UTC).")] = None,
+    backward: Annotated[bool, typer.Option("--backward", help="Of a stream: the newest first.")] = False,
     category: Category = None,
     types: Types = None,
+    correlation: Annotated[str | None, typer.Option(help="Of the log: what this correlation id belongs to.")] = None,
     name: Name = None,
     as_json: AsJson = False,
 ) -> None:
     """Show recorded events, oldest first: of a stream, or of the log."""
+    if (category or correlation) if stream else (to_version or to_time or backward):
+        raise fail("a stream has versions and times; the log has categories and correlation ids", Exit.USAGE)
+    asked = (
+        InLog(after, Selection(category, types or (), correlation))
+        if stream is None
+        else InStream(stream, tuple(types or ()), after, to_version, to_time and in_utc(to_time), backward)
+    )
 
     async def action() -> int:
         shown = 0
         async with PostgresStore.open(place(name).conninfo()) as opened:
-            async for event in chosen(opened, stream, after, category, types):
+            async for event in asked.events(opened):
                 show(event, as_json)
                 shown += 1
                 if shown == limit:
@@ -89,7 +101,7 @@ def tail(
         async with PostgresStore.open(place(name).conninfo()) as opened:
             position = max(0, await opened.head() - limit)
             while True:
-                async for event in chosen(opened, None, position):
+                async for event in InLog(position).events(opened):
                     show(event, as_json)
                     position = event.position
                 if not follow:
@@ -106,7 +118,7 @@ def export(name: Name = None) -> None:
 
     async def action() -> None:
         async with PostgresStore.open(where.conninfo()) as opened:
-            async for event in chosen(opened, None, 0):
+            async for event in InLog().events(opened):
                 sys.stdout.buffer.write(encode_value(event, f"/{where.name}") + b"\n")
         sys.stdout.buffer.flush()
 
@@ -129,22 +141,53 @@ def migrate(
         raise typer.Exit(Exit.FAILURE)
 
 
-async def chosen(
-    opened: EventStore, stream: str | None, after: int, category: str | None = None, types: list[str] | None = None
-) -> AsyncIterator[RecordedEvent]:
-    """The events asked for, page by page, up to what is there now."""
-    while True:
-        page = await (
-            opened.read_log(after=after, limit=PAGE)
-            if stream is None
-            else opened.read_stream(stream, after=after, limit=PAGE)
-        )
-        for event in page:
-            if (not types or event.type in types) and (not category or event.stream.startswith(f"{category}-")):
+def in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class InLog:
+    """Events of the log, page by page, up to what is there now."""
+
+    after: int = 0
+    only: Selection = EVERYTHING
+
+    async def events(self, opened: EventStore) -> AsyncIterator[RecordedEvent]:
+        after = self.after
+        while page := await opened.read_log(after=after, only=self.only, limit=PAGE):
+            for event in page:
                 yield event
-        if len(page) < PAGE:
-            return
-        after = page[-1].position if stream is None else page[-1].version
+            after = page[-1].position
+
+
+@dataclass(frozen=True, slots=True)
+class InStream:
+    """Events of a stream, page by page."""
+
+    stream: str
+    types: Sequence[str]
+    after: int
+    until: int | None
+    recorded_until: datetime | None
+    backward: bool
+
+    async def events(self, opened: EventStore) -> AsyncIterator[RecordedEvent]:
+        after, until = self.after, self.until
+        while page := await opened.read_stream(
+            self.stream,
+            after=after,
+            until=until,
+            recorded_until=self.recorded_until,
+            backward=self.backward,
+            limit=PAGE,
+        ):
+            for event in page:
+                if not self.types or event.type in self.types:
+                    yield event
+            if self.backward:
+                until = page[-1].version - 1
+            else:
+                after = page[-1].version
 
 
 def show(event: RecordedEvent, as_json: bool) -> None:

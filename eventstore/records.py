@@ -44,6 +44,22 @@ class RecordedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which events of the log: all for which every condition that is given holds."""
+
+    category: str | None = None
+    types: Sequence[str] = ()
+    correlation_id: str | None = None
+
+    def takes(self, event: RecordedEvent) -> bool:
+        return (
+            (self.category is None or event.stream.startswith(f"{self.category}-"))
+            and (not self.types or event.type in self.types)
+            and (self.correlation_id is None or event.metadata.correlation_id == self.correlation_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Exactly:
     """The stream must be at this version."""
 

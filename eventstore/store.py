@@ -1,9 +1,12 @@
 """The port of the event store. `memory` and `postgres` implement it; one contract suite holds both."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
-from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent
+from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection
+
+EVERYTHING = Selection()
 
 
 class EventStore(Protocol):
@@ -16,13 +19,28 @@ class EventStore(Protocol):
     async def answered(self, key: IdempotencyKey) -> Appended | None:
         """The answer given to this key before, or None. Raises `IdempotencyConflict` for another fingerprint."""
 
-    async def read_stream(
-        self, stream: str, *, after: int = 0, until: int | None = None, limit: int = 1000
+    async def read_stream(  # they are bounds
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        recorded_until: datetime | None = None,
+        backward: bool = False,
+        limit: int = 1000,
     ) -> Sequence[RecordedEvent]:
-        """Events of one stream with `after < version <= until`, oldest first, at most `limit`."""
+        """Events of one stream with `after < version <= until`, at most `limit`: the oldest first, or the newest.
 
-    async def read_log(self, *, after: int = 0, limit: int = 1000) -> Sequence[RecordedEvent]:
-        """Events of all streams with `position > after`, in position order, at most `limit`."""
+        `recorded_until` (aware) leaves out what was recorded later, so that a stream is read as it stood then.
+        """
+
+    async def read_log(
+        self, *, after: int = 0, only: Selection = EVERYTHING, limit: int = 1000
+    ) -> Sequence[RecordedEvent]:
+        """Events of all streams with `position > after`, in position order, at most `limit`.
+
+        A category or a type is looked for by reading what lies between; a correlation id has an index.
+        """
 
     async def head(self) -> int:
         """The position of the last event, 0 for an empty store."""

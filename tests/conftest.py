@@ -33,6 +33,9 @@ def floor():
         native.up(only={"postgres", "kafka"})
         yield native
     finally:
+        # Its data goes anyway, so nothing is lost with an orderly end.
+        for name in filter(native.state.running, native.state.known()):
+            native.kill(name)
         native.down()
         for used in folder.parent.glob(f"{folder.name}*"):
             shutil.rmtree(used)

@@ -18,6 +18,7 @@ from eventstore.records import (
     Metadata,
     NewEvent,
     NoStream,
+    Selection,
 )
 
 MOMENT = datetime(2010, 12, 1, 8, 26, 0, 123456, tzinfo=UTC)
@@ -191,6 +192,69 @@ async def test_a_stream_is_read_in_pages_and_to_a_version(store):
     assert await versions(limit=0) == []
     assert await versions(limit=-1) == []
     assert list(await store.read_stream("orders-99")) == []
+
+
+async def test_a_stream_is_read_backward(store):
+    await store.append(append("orders-1", *(event(n) for n in range(10))))
+    await store.append(append("orders-10"))
+
+    async def versions(**bounds):
+        return [e.version for e in await store.read_stream("orders-1", backward=True, **bounds)]
+
+    assert await versions() == list(range(10, 0, -1))
+    assert await versions(limit=1) == [10]
+    assert await versions(until=7, limit=3) == [7, 6, 5]
+    assert await versions(after=3, until=5) == [5, 4]
+    assert await versions(after=10) == []
+    assert await versions(until=-1) == []
+
+
+async def test_a_stream_is_read_as_it_stood_at_a_time(store):
+    await store.append(append("orders-1", event(1), event(2)))
+    [first, _] = await store.read_stream("orders-1")
+    await store.append(append("orders-1", event(3)))
+    [*_, last] = await store.read_stream("orders-1")
+
+    async def versions(moment, **bounds):
+        return [e.version for e in await store.read_stream("orders-1", recorded_until=moment, **bounds)]
+
+    assert await versions(first.recorded_at - timedelta(microseconds=1)) == []
+    assert await versions(last.recorded_at) == [1, 2, 3]
+    assert await versions(last.recorded_at, backward=True, limit=2) == [3, 2]
+    assert await versions(first.recorded_at.astimezone(timezone(timedelta(hours=-9))), after=1) == [2]
+    if last.recorded_at > first.recorded_at:
+        assert await versions(first.recorded_at) == [1, 2]
+    with pytest.raises(InvalidEvent, match="no time zone"):
+        await versions(datetime(2010, 12, 1))  # noqa: DTZ001
+
+
+async def test_the_log_is_read_by_category_by_type_and_by_what_belongs_together(store):
+    mine, other = Metadata(correlation_id="c-1"), Metadata(correlation_id="c-2", request_id="c-1")
+    await store.append(append("orders-1", event(1, metadata=mine), event(2, type="orders.OrderCancelled.v1")))
+    await store.append(append("orders2-1", event(3, metadata=mine), event(4, metadata=other)))
+    await store.append(append("orders-2", event(5, metadata=other)))
+
+    async def positions(after=0, limit=1000, **only):
+        return [e.position for e in await store.read_log(after=after, limit=limit, only=Selection(**only))]
+
+    assert await positions() == [1, 2, 3, 4, 5]
+    assert await positions(category="orders") == [1, 2, 5]
+    assert await positions(category="orders", after=1, limit=1) == [2]
+    assert await positions(category="order") == []
+    assert await positions(types=["orders.OrderCancelled.v1"]) == [2]
+    assert await positions(types=["orders.OrderCancelled.v1", "orders.OrderPlaced.v1"], category="orders2") == [3, 4]
+    assert await positions(correlation_id="c-1") == [1, 3]
+    assert await positions(correlation_id="c-1", category="orders2") == [3]
+    assert await positions(correlation_id="c-2", after=4) == [5]
+    assert await positions(correlation_id="c-2", limit=1) == [4]
+    assert await positions(correlation_id="c'; --") == []
+    assert await positions(correlation_id="c-2", types=["orders.OrderCancelled.v1"]) == []
+
+
+@pytest.mark.parametrize("only", [{"category": ""}, {"correlation_id": "a\x00"}, {"types": ["x" * 300]}])
+async def test_a_selection_that_can_hold_for_nothing_is_refused(store, only):
+    with pytest.raises(InvalidEvent):
+        await store.read_log(only=Selection(**only))
 
 
 async def test_the_log_is_read_in_pages(store):

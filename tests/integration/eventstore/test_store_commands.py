@@ -78,6 +78,10 @@ def test_check_says_what_is_missing_until_it_was_migrated(shop):
         (("--limit", "2"), [1, 2]),
         (("carts-1",), [1, 3]),
         (("carts-1", "--after", "1"), [3]),
+        (("carts-1", "--backward"), [3, 1]),
+        (("carts-1", "--backward", "--limit", "1"), [3]),
+        (("carts-1", "--to-version", "1"), [1]),
+        (("carts-1", "--to-time", "2100-01-01T00:00:00"), [1, 3]),
         (("--category", "orders"), [2]),
         (("--type", "shop.Happened.v1", "--type", "shop.Happened.v3"), [1, 3]),
     ],
@@ -89,6 +93,12 @@ def test_read_shows_what_was_asked_for(arguments, found):
 @pytest.mark.usefixtures("filled")
 def test_read_finds_nothing_and_says_so_by_its_code():
     assert not headrace("read", "carts-2", code=3)
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("mixed", [("--backward",), ("carts-1", "--category", "carts"), ("--to-version", "1")])
+def test_what_belongs_to_a_stream_is_not_asked_of_the_log(mixed):
+    assert not headrace("read", *mixed, code=2)
 
 
 @pytest.mark.usefixtures("filled")
@@ -110,7 +120,8 @@ def test_an_export_holds_every_event_as_it_was_recorded(filled):
 def test_stats_count_events_and_the_bytes_of_tables_and_indexes():
     found = json.loads(headrace("stats", "--json"))
     events = next(table for table in found["tables"] if table["table"] == "events")
-    assert (found["events"], sorted(events["indexes"])) == (3, ["events_pkey", "events_stream_version"])
+    indexes = ["events_correlation", "events_pkey", "events_stream_version"]
+    assert (found["events"], sorted(events["indexes"])) == (3, indexes)
     assert found["bytes"] == sum(t["bytes"] + sum(t["indexes"].values()) for t in found["tables"]) > 0
 
 

@@ -1,0 +1,10 @@
+-- Materialized, so that the search by id comes before the order by position.
+WITH found AS MATERIALIZED (
+    SELECT position, stream, version, id, type, time, recorded_at, data, metadata
+      FROM events
+     WHERE correlation_id(metadata) = %(correlation_id)s
+       AND position > %(after)s
+       AND (%(prefix)s::text IS NULL OR starts_with(stream, %(prefix)s))
+       AND (%(types)s::text[] IS NULL OR type = ANY (%(types)s))
+)
+SELECT * FROM found ORDER BY position LIMIT %(limit)s
