@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from domains.aggregates import PAGE
 from domains.codec import decode
 from domains.discovery import discover
 from domains.errors import DomainError
-from domains.handler import PAGE, fold
+from domains.handler import fold
 from domains.kernel import Domain
 from domains.plan import events_database
 from eventstore.errors import EventStoreError

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from domains.aggregates import PAGE, Aggregates, Folded, Policy
 from domains.codec import decode, encode
 from domains.errors import InvalidCommand, Refused, UnknownCommand
 from domains.kernel import Command, Domain
@@ -16,7 +17,6 @@ from eventstore.records import Any as AnyVersion
 from eventstore.records import Append, Appended, Exactly, Expected, IdempotencyKey, Metadata, NoStream
 from eventstore.store import EventStore
 
-PAGE = 1000
 ATTEMPTS = 5
 ANY_VERSION = AnyVersion()
 NOBODY = Metadata()
@@ -37,8 +37,9 @@ class Request:
 class Handler:
     """The write side of one domain, without its doors."""
 
-    def __init__(self, domain: Domain, store: EventStore) -> None:
+    def __init__(self, domain: Domain, store: EventStore, policy: Policy | None = None) -> None:
         self._domain, self._store = domain, store
+        self._aggregates = Aggregates(domain, store, policy)
 
     async def handle(self, request: Request) -> Appended:
         """The stream's new place. Raises `UnknownCommand`, `InvalidCommand`, `Refused` and the store's errors.
@@ -65,7 +66,7 @@ class Handler:
 
     async def _attempt(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended:
         stream = self._domain.stream(request.id)
-        folded = await fold(self._domain, self._store, stream)
+        folded = await self._aggregates.load(stream)
         demand(stream, request.expected, folded.version)
         events = self._domain.decider.decide(folded.state, command)
         if not events:
@@ -74,15 +75,6 @@ class Handler:
         recorded = [encode(self._domain, event, request.metadata) for event in events]
         expected: Expected = Exactly(folded.version) if folded.version else NoStream()
         return await self._store.append(Append(stream, recorded, expected, key))
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """A state, the version it was folded to, and the position of its last event."""
-
-    state: Any
-    version: int = 0
-    position: int = 0
 
 
 async def fold(

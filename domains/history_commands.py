@@ -12,9 +12,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from domains.aggregates import PAGE
 from domains.discovery import discover
 from domains.errors import DomainError
-from domains.handler import PAGE
 from domains.history import Difference, Json, Mask, check, chosen, record
 from domains.kernel import Domain
 from domains.plan import events_database

@@ -46,11 +46,15 @@ class Row(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Decider(Generic[S, C, E]):
-    """An aggregate. `evolve` never refuses; `decide` never mutates and raises `Refused` to say no."""
+    """An aggregate. `evolve` never refuses; `decide` never mutates and raises `Refused` to say no.
+
+    Snapshots of another `version` of the fold are not used; when none is given, a digest of the domain's code is it.
+    """
 
     initial: S
     evolve: Callable[[S, E], S]
     decide: Callable[[S, C], Sequence[E]]
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from eventstore.errors import InvalidEvent
-from eventstore.records import Append, Exactly, Expected, IdempotencyKey, Metadata, NewEvent, Selection
+from eventstore.records import Append, Exactly, Expected, IdempotencyKey, Metadata, NewEvent, Selection, Snapshot
 
 STREAM = re.compile(r"[^\s\x00-\x1f\x7f/-][^\x00-\x1f\x7f/-]*-[^\x00-\x1f\x7f]+")
 STREAM_LENGTH = 255
@@ -87,6 +87,15 @@ def check_selection(only: Selection) -> None:
         check_text("an event type", type_name, TYPE_LENGTH)
     if only.correlation_id is not None:
         check_text("a correlation id", only.correlation_id, FIELD_LENGTH)
+
+
+def check_snapshot(snapshot: Snapshot) -> None:
+    check_stream(snapshot.stream)
+    check_text("a snapshot's type", snapshot.type, TYPE_LENGTH)
+    if not 0 < snapshot.version < VERSIONS:
+        raise InvalidEvent(f"{snapshot.version} is no version")
+    if len(snapshot.data) > APPEND_BYTES:
+        raise InvalidEvent(f"a snapshot of {len(snapshot.data)} bytes, at most {APPEND_BYTES} are accepted")
 
 
 def check_key(key: IdempotencyKey) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from eventstore.errors import IdempotencyConflict, WrongExpectedVersion
-from eventstore.limits import check, check_key, check_selection, check_stream, check_time
+from eventstore.limits import check, check_key, check_selection, check_snapshot, check_stream, check_time
 from eventstore.records import (
     Any,
     Append,
@@ -19,6 +19,7 @@ from eventstore.records import (
     NoStream,
     RecordedEvent,
     Selection,
+    Snapshot,
 )
 from eventstore.store import EVERYTHING
 from eventstore.watch import HeadWatch
@@ -31,6 +32,7 @@ class MemoryStore:
         self._log: list[RecordedEvent] = []
         self._streams: dict[str, list[RecordedEvent]] = {}
         self._answers: dict[str, tuple[bytes, Appended]] = {}
+        self._snapshots: dict[str, Snapshot] = {}
         self._watch = HeadWatch()
 
     async def append(self, append: Append) -> Appended:
@@ -108,6 +110,20 @@ class MemoryStore:
         check_selection(only)
         start = bisect_right(self._log, after, key=lambda event: event.position)
         return list(islice((event for event in self._log[start:] if only.takes(event)), max(0, limit)))
+
+    async def read_from_snapshot(
+        self, stream: str, type: str, *, limit: int = 1000
+    ) -> tuple[Snapshot | None, Sequence[RecordedEvent]]:
+        found = self._snapshots.get(stream)
+        if found is not None and found.type != type:
+            found = None
+        return found, await self.read_stream(stream, after=found.version if found else 0, limit=limit)
+
+    async def keep_snapshot(self, snapshot: Snapshot) -> None:
+        check_snapshot(snapshot)
+        kept = self._snapshots.get(snapshot.stream)
+        if kept is None or kept.version <= snapshot.version:
+            self._snapshots[snapshot.stream] = snapshot
 
     async def head(self) -> int:
         return len(self._log)

@@ -24,7 +24,7 @@ WRITER = {
     "streams": READER | {"INSERT", "UPDATE"},
     "tracking": READER | {"INSERT", "UPDATE"},
     "head": READER | {"UPDATE"},
-    "snapshots": READER | {"INSERT", "DELETE"},
+    "snapshots": READER | {"INSERT", "UPDATE", "DELETE"},
     "seals": READER | {"INSERT"},
     "seal_nodes": READER | {"INSERT"},
     "migrations": READER,

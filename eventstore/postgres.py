@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any as Anything
 
@@ -9,9 +10,9 @@ from eventstore import sql
 from eventstore.batch import Command, decode_metadata
 from eventstore.committer import GroupCommitter, Limits
 from eventstore.errors import IdempotencyConflict
-from eventstore.limits import VERSIONS, check, check_key, check_selection, check_stream, check_time
+from eventstore.limits import VERSIONS, check, check_key, check_selection, check_snapshot, check_stream, check_time
 from eventstore.readers import Readers
-from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection
+from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection, Snapshot
 from eventstore.session import ANSWERED, PostgresSession
 from eventstore.store import EVERYTHING
 from eventstore.watch import HeadWatch, Listener
@@ -20,6 +21,8 @@ READ_STREAM = sql.statement("read_stream")
 READ_STREAM_BACKWARD = sql.statement("read_stream_backward")
 READ_LOG = sql.statement("read_log")
 READ_SELECTED = sql.statement("read_selected")
+READ_FROM_SNAPSHOT = sql.statement("read_from_snapshot")
+KEEP_SNAPSHOT = sql.statement("keep_snapshot")
 READ_CORRELATED = sql.statement("read_correlated")
 HEAD = sql.statement("head")
 PAGE = 10_000
@@ -106,6 +109,19 @@ class PostgresStore:
             return [recorded(row) for row in await self._readers.fetch(READ_SELECTED, bounds)]
         bounds["correlation_id"] = only.correlation_id
         return [recorded(row) for row in await self._readers.fetch(READ_CORRELATED, bounds)]
+
+    async def read_from_snapshot(
+        self, stream: str, type: str, *, limit: int = 1000
+    ) -> tuple[Snapshot | None, Sequence[RecordedEvent]]:
+        check_stream(stream)
+        asked = {"stream": stream, "type": type, "limit": page(limit)}
+        rows = await self._readers.fetch(READ_FROM_SNAPSHOT, asked)
+        kept = next((Snapshot(stream, row[2], type, row[7]) for row in rows if row[0] is None), None)
+        return kept, sorted((recorded(row) for row in rows if row[0] is not None), key=lambda event: event.version)
+
+    async def keep_snapshot(self, snapshot: Snapshot) -> None:
+        check_snapshot(snapshot)
+        await self._readers.fetch(KEEP_SNAPSHOT, asdict(snapshot))
 
     async def head(self) -> int:
         rows = await self._readers.fetch(HEAD)

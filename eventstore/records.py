@@ -44,6 +44,16 @@ class RecordedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a stream's events up to `version` fold to; `type` says to whom `data` means something."""
+
+    stream: str
+    version: int
+    type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Which events of the log: all for which every condition that is given holds."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection
+from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection, Snapshot
 
 EVERYTHING = Selection()
 
@@ -41,6 +41,14 @@ class EventStore(Protocol):
 
         A category or a type is looked for by reading what lies between; a correlation id has an index.
         """
+
+    async def read_from_snapshot(
+        self, stream: str, type: str, *, limit: int = 1000
+    ) -> tuple[Snapshot | None, Sequence[RecordedEvent]]:
+        """The newest snapshot of that type, or None, and the events after it, oldest first, at most `limit`."""
+
+    async def keep_snapshot(self, snapshot: Snapshot) -> None:
+        """Keeps it instead of older ones of its stream. Snapshots may be lost, or deleted, at any time."""
 
     async def head(self) -> int:
         """The position of the last event, 0 for an empty store."""

@@ -73,14 +73,15 @@ def rehydrate(
     rounds: Rounds = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Fold one stream to its state, without a snapshot."""
+    """Fold one stream to its state: cold, and from a snapshot that lies 50 events back."""
     with measuring() as place:
         asyncio.run(ours.fill(place.conninfo, events, payload, "bench-long"))
-        both = []
+        taken = []
         for number in range(rounds):
             told(f"round {number + 1} of {rounds}")
-            both.append(fold.both(place, "bench-long", events))
-        found = compared(Figure.of([mine for mine, _ in both]), Figure.of([other for _, other in both]))
+            taken.append(fold.all_of_them(place, "bench-long", events))
+        cold, kept, other = (Figure.of(side) for side in zip(*taken, strict=True))
+        found = compared(cold, other) | {"with_snapshot": compared(kept, other)}
         show("rehydrate", {"events": events, **found, **surroundings(place, payload)}, as_json)
 
 

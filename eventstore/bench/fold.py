@@ -1,4 +1,4 @@
-"""Folding one long stream to a state: the store's read and a fold, beside the library's repository."""
+"""Folding one long stream to a state, cold and from a snapshot, beside the library's repository."""
 
 import asyncio
 from time import perf_counter
@@ -10,22 +10,44 @@ from eventstore.bench.figures import Round
 from eventstore.bench.peer import PEER, Account, Bank
 from eventstore.bench.place import Place
 from eventstore.postgres import PostgresStore
+from eventstore.records import RecordedEvent, Snapshot
 
 TIMES = 20
+KIND, NONE = "bench.1", "bench.0"
+# As many events as half the policy's usual distance between two snapshots.
+BEHIND = 50
 
 
-async def ours(conninfo: str, stream: str) -> Round:
-    """Read, decode and fold the stream, again and again."""
+async def ours(conninfo: str, stream: str, kept: bool = False) -> Round:
+    """Read, decode and fold the stream, again and again; `kept`: from a snapshot that lies `BEHIND` events back."""
     latencies, count = [], 0
     async with PostgresStore.open(conninfo) as store:
+        if kept:
+            await keep(store, stream)
+        await store.read_stream(stream, limit=1)
         for _ in range(TIMES):
             began = perf_counter()
             state: dict[str, Any] = {}
-            for event in await store.read_stream(stream, limit=10_000):
+            snapshot, events = await store.read_from_snapshot(stream, KIND if kept else NONE, limit=10_000)
+            if snapshot is not None:
+                state, count = orjson.loads(snapshot.data), count + snapshot.version
+            for event in events:
                 count += 1
-                state = {**state, **orjson.loads(event.data), "version": event.version}
+                state = evolve(state, event)
             latencies.append(perf_counter() - began)
     return Round(count, sum(latencies), latencies)
+
+
+async def keep(store: PostgresStore, stream: str) -> None:
+    state: dict[str, Any] = {}
+    events = (await store.read_stream(stream, limit=10_000))[:-BEHIND]
+    for event in events:
+        state = evolve(state, event)
+    await store.keep_snapshot(Snapshot(stream, events[-1].version, KIND, orjson.dumps(state)))
+
+
+def evolve(state: dict[str, Any], event: RecordedEvent) -> dict[str, Any]:
+    return {**state, **orjson.loads(event.data), "version": event.version}
 
 
 def library(place: Place, events: int) -> Round:
@@ -43,5 +65,7 @@ def library(place: Place, events: int) -> Round:
     return Round(TIMES * events, sum(latencies), latencies)
 
 
-def both(place: Place, stream: str, events: int) -> tuple[Round, Round]:
-    return asyncio.run(ours(place.conninfo, stream)), library(place, events)
+def all_of_them(place: Place, stream: str, events: int) -> tuple[Round, Round, Round]:
+    """Cold, from a snapshot, and the library."""
+    cold = asyncio.run(ours(place.conninfo, stream))
+    return cold, asyncio.run(ours(place.conninfo, stream, kept=True)), library(place, events)

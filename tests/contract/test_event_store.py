@@ -19,6 +19,7 @@ from eventstore.records import (
     NewEvent,
     NoStream,
     Selection,
+    Snapshot,
 )
 
 MOMENT = datetime(2010, 12, 1, 8, 26, 0, 123456, tzinfo=UTC)
@@ -262,6 +263,37 @@ async def test_the_log_is_read_in_pages(store):
     assert [e.position for e in await store.read_log(after=4, limit=3)] == [5, 6, 7]
     assert list(await store.read_log(after=10)) == []
     assert [e.position for e in await store.read_log(after=-1)] == list(range(1, 11))
+
+
+async def test_a_stream_is_read_from_its_newest_snapshot_of_a_type(store):
+    await store.append(append("orders-1", *(event(n) for n in range(10))))
+
+    async def read(type="fold.1", stream="orders-1", **bounds):
+        kept, page = await store.read_from_snapshot(stream, type, **bounds)
+        return kept and (kept.version, kept.data), [e.version for e in page]
+
+    assert await read() == (None, list(range(1, 11)))
+    await store.keep_snapshot(Snapshot("orders-1", 4, "fold.1", b"four"))
+    await store.keep_snapshot(Snapshot("orders-1", 7, "fold.1", b"seven"))
+    assert await read() == ((7, b"seven"), [8, 9, 10])
+    assert await read(limit=2) == ((7, b"seven"), [8, 9])
+    assert await read("fold.2") == (None, list(range(1, 11)))
+    assert await read("fold.2", limit=3) == (None, [1, 2, 3])
+    await store.keep_snapshot(Snapshot("orders-1", 7, "fold.2", b"other"))
+    assert await read("fold.2") == ((7, b"other"), [8, 9, 10])
+    assert await read() == (None, list(range(1, 11)))
+    assert await read(stream="orders-2") == (None, [])
+    [*_, last] = await store.read_stream("orders-1")
+    assert (await store.read_from_snapshot("orders-1", "fold.2"))[1][-1] == last
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [Snapshot("orders", 1, "fold", b""), Snapshot("orders-1", 0, "fold", b""), Snapshot("orders-1", 1, "", b"")],
+)
+async def test_what_is_no_snapshot_is_refused(store, wrong):
+    with pytest.raises(InvalidEvent):
+        await store.keep_snapshot(wrong)
 
 
 async def test_an_empty_store_is_at_zero(store):

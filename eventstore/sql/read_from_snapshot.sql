@@ -1,0 +1,15 @@
+-- The newest snapshot of a kind, if there is one, and the events after it, in one answer.
+WITH snapshot AS MATERIALIZED (
+    SELECT version, data FROM snapshots
+     WHERE stream = %(stream)s AND type = %(type)s
+     ORDER BY version DESC
+     LIMIT 1
+)
+SELECT null::bigint, null::text, version, null::uuid, null::text, null::timestamptz, null::timestamptz, data, null::bytea
+  FROM snapshot
+UNION ALL
+(SELECT position, stream, version, id, type, time, recorded_at, data, metadata
+   FROM events
+  WHERE stream = %(stream)s AND version > coalesce((SELECT version FROM snapshot), 0)
+  ORDER BY version
+  LIMIT %(limit)s)
