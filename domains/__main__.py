@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import uvloop
 
@@ -11,11 +13,13 @@ from domains.discovery import discover
 from domains.kernel import Domain
 from domains.plan import events_database
 from domains.service import write_side
+from eventstore.errors import EventStoreError
 from eventstore.evidence.place import sealer_of
 from eventstore.kafka import KafkaTopic
 from eventstore.lead import PostgresLead
 from eventstore.postgres import PostgresStore
 from eventstore.relay import Relay
+from eventstore.store import EventStore
 from infra.errors import InfraError
 from infra.health import Health
 from infra.logs import configure
@@ -23,6 +27,9 @@ from infra.oidc import Verifier
 from infra.postgres import conninfo
 from infra.settings import Settings, load
 from infra.web import serve
+
+SWEEP_SECONDS = 600.0
+log = logging.getLogger(__name__)
 
 
 async def run(domain: Domain, settings: Settings, role: str) -> None:
@@ -34,7 +41,11 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         verifier = Verifier(settings)
         health.check("event store", store.problem)
         health.check("identity provider", verifier.unready)
-        beside = [asyncio.create_task(verifier.load_as_soon_as_possible())]
+        kept = timedelta(hours=settings.idempotency_hours)
+        beside = [
+            asyncio.create_task(verifier.load_as_soon_as_possible()),
+            asyncio.create_task(forget_old_keys(store, kept)),
+        ]
         if role in ("relay", "all"):
             topic = await stack.enter_async_context(KafkaTopic.open(settings, domain.events_topic, domain.partitions))
             relay = Relay(store, topic, PostgresLead(place), f"/{domain.name}")
@@ -48,6 +59,17 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def forget_old_keys(store: EventStore, kept: timedelta) -> None:
+    """Forgets idempotency keys when their time is over, until cancelled."""
+    while True:
+        try:
+            if gone := await store.expire_keys(kept):
+                log.info("%d idempotency keys are forgotten", gone)
+        except EventStoreError as error:
+            log.warning("old idempotency keys wait: %s", error)
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 
+from domains.aggregates import Policy
 from domains.errors import InvalidCommand, Refused, UnknownCommand
 from domains.handler import Handler
 from domains.handler import Request as Asked
@@ -45,7 +46,8 @@ def write_side(
 ) -> Application:
     """The application of one domain's write side; only the gateway may call it."""
     app = application(f"{domain.name} write side", settings, health, peers=GATEWAY, body_limit=BODY_LIMIT)
-    handler = Handler(domain, store)
+    policy = Policy(hot=settings.hot_aggregates, snapshot_every=settings.snapshot_every)
+    handler = Handler(domain, store, policy)
 
     async def command(request: Request) -> Response:
         identity = await identify(request, verifier, f"{domain.name}:write")

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from eventstore.errors import IdempotencyConflict, WrongExpectedVersion
@@ -31,7 +31,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._log: list[RecordedEvent] = []
         self._streams: dict[str, list[RecordedEvent]] = {}
-        self._answers: dict[str, tuple[bytes, Appended]] = {}
+        self._answers: dict[str, tuple[bytes, Appended, datetime]] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._watch = HeadWatch()
 
@@ -46,13 +46,13 @@ class MemoryStore:
             self._record(append.stream, stream, append.events)
         appended = Appended(append.stream, len(stream), stream[-1].position if stream else 0)
         if append.idempotency is not None:
-            self._answers[append.idempotency.key] = (append.idempotency.fingerprint, appended)
+            self._answers[append.idempotency.key] = (append.idempotency.fingerprint, appended, datetime.now(UTC))
         return appended
 
     def _answer(self, key: IdempotencyKey) -> Appended | None:
         if key.key not in self._answers:
             return None
-        fingerprint, appended = self._answers[key.key]
+        fingerprint, appended, _ = self._answers[key.key]
         if fingerprint != key.fingerprint:
             raise IdempotencyConflict(key.key)
         return replace(appended, repeated=True)
@@ -84,7 +84,14 @@ class MemoryStore:
         check_key(key)
         return self._answer(key)
 
-    async def read_stream(  # they are bounds
+    async def expire_keys(self, older_than: timedelta) -> int:
+        latest = datetime.now(UTC) - older_than
+        old = [key for key, (_, _, recorded_at) in self._answers.items() if recorded_at <= latest]
+        for key in old:
+            del self._answers[key]
+        return len(old)
+
+    async def read_stream(
         self,
         stream: str,
         *,

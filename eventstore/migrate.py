@@ -20,7 +20,7 @@ PRIVILEGES = sql.statement("privileges")
 READER = frozenset({"SELECT"})
 WRITER = {
     "events": READER | {"INSERT"},
-    "idempotency": READER | {"INSERT"},
+    "idempotency": READER | {"INSERT", "DELETE"},
     "streams": READER | {"INSERT", "UPDATE"},
     "tracking": READER | {"INSERT", "UPDATE"},
     "head": READER | {"UPDATE"},

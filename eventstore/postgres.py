@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any as Anything
 
 from eventstore import sql
@@ -17,6 +17,7 @@ from eventstore.session import ANSWERED, PostgresSession
 from eventstore.store import EVERYTHING
 from eventstore.watch import HeadWatch, Listener
 
+EXPIRE_KEYS = sql.statement("expire_keys")
 READ_STREAM = sql.statement("read_stream")
 READ_STREAM_BACKWARD = sql.statement("read_stream_backward")
 READ_LOG = sql.statement("read_log")
@@ -75,7 +76,16 @@ class PostgresStore:
             return Appended(stream, version, position, repeated=True)
         return None
 
-    async def read_stream(  # they are bounds
+    async def expire_keys(self, older_than: timedelta) -> int:
+        gone = 0
+        while True:
+            count: int
+            [[count]] = await self._readers.fetch(EXPIRE_KEYS, {"older_than": older_than, "limit": PAGE})
+            gone += count
+            if count < PAGE:
+                return gone
+
+    async def read_stream(
         self,
         stream: str,
         *,

@@ -1,7 +1,7 @@
 """The port of the event store. `memory` and `postgres` implement it; one contract suite holds both."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection, Snapshot
@@ -19,7 +19,10 @@ class EventStore(Protocol):
     async def answered(self, key: IdempotencyKey) -> Appended | None:
         """The answer given to this key before, or None. Raises `IdempotencyConflict` for another fingerprint."""
 
-    async def read_stream(  # they are bounds
+    async def expire_keys(self, older_than: timedelta) -> int:
+        """Forgets idempotency keys, and their answers, that are older; how many. What they did stays."""
+
+    async def read_stream(
         self,
         stream: str,
         *,

@@ -30,6 +30,9 @@ Https = Annotated[str, AfterValidator(https)]
 class Settings(BaseSettings):
     """What a process is told.
 
+    Idempotency keys are kept for `idempotency_hours` at least. A snapshot of an aggregate is kept after
+    `snapshot_every` events, and `hot_aggregates` stay in memory; 0 is never.
+
     `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem`, `password` and `signing.key`; `evidence`
     is the folder in which checkpoints are kept outside the databases.
     """
@@ -50,6 +53,9 @@ class Settings(BaseSettings):
     oidc_issuer: Https | None = None
     oidc_audience: str = "headrace"
     evidence: Path | None = None
+    idempotency_hours: float = Field(default=168.0, ge=1, le=24 * 365)
+    snapshot_every: int = Field(default=100, ge=0, le=1_000_000)
+    hot_aggregates: int = Field(default=10_000, ge=0, le=10_000_000)
     services: Mapping[str, Mapping[str, Https]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -163,6 +163,16 @@ async def test_an_unknown_key_has_no_answer(store):
     assert await store.answered(KEY) is None
 
 
+async def test_an_old_key_is_forgotten_and_what_it_did_is_not(store):
+    first = await store.append(append(key=KEY))
+    assert await store.expire_keys(timedelta(hours=1)) == 0
+    assert await store.answered(KEY) == replace(first, repeated=True)
+    assert await store.expire_keys(timedelta()) == 1
+    assert await store.answered(KEY) is None
+    again = await store.append(append(key=replace(KEY, fingerprint=b"another")))
+    assert (again.version, again.repeated) == (2, False)
+
+
 async def test_an_append_without_events_answers_where_the_stream_stands(store):
     await store.append(append("orders-1", event(1), event(2)))
     await store.append(append("orders-2"))

@@ -17,8 +17,11 @@ from confluent_kafka import Consumer, TopicPartition
 from domains.orders import domain
 from infra.kafka import librdkafka
 from infra.native import Native
+from infra.native.provider import SERVERS
+from infra.native.supervisor import Supervisor
 from infra.plan import KAFKA_UI, OPERATOR, assemble
 from infra.web import tls
+from tests.containers import ContainerSupervisor, engine_answers
 
 SUMMARY = pytest.StashKey[list[str]]()
 BANK = Path(__file__).parents[1] / "samples" / "bank"
@@ -28,10 +31,14 @@ TOKEN_SECONDS = 300
 
 
 class Installed(Native):
-    """A system in which a package brings a second domain, which this process does not have."""
+    """A system in which a package brings a second domain, which this process does not have.
+
+    Its servers are in containers where a Docker engine answers.
+    """
 
     def __init__(self, folder: Path, packages: Path, cache: Path):
-        super().__init__(folder, assemble(), cache)
+        self._contained = engine_answers()
+        super().__init__(folder, assemble(), cache, ContainerSupervisor if self._contained else Supervisor)
         self._environment_of_a_person = {**os.environ, "PYTHONPATH": str(packages)}
 
     def headrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +57,8 @@ class Installed(Native):
         )
 
     def up(self):
+        if self._contained:
+            super().up(only=SERVERS)
         done = self.headrace("up")
         assert done.returncode == 0, done.stderr
 

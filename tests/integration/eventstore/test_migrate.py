@@ -96,7 +96,6 @@ async def filled(place):
         "ALTER TABLE events DISABLE TRIGGER ALL",
         "CREATE TABLE mine ()",
         "UPDATE idempotency SET version = 7",
-        "DELETE FROM idempotency",
         "DELETE FROM streams",
         "DELETE FROM head",
         "TRUNCATE head",
