@@ -130,6 +130,11 @@ def known_headers(headers: Headers) -> dict[str, str]:
     return found
 
 
+def structured(value: bytes) -> RecordedEvent:
+    """The event of a structured CloudEvent without headers, as an export has it. Raises `RecordError`."""
+    return recorded(*structured_event(value))
+
+
 def structured_event(value: bytes) -> tuple[Mapping[str, Any], bytes]:
     try:
         attributes, raw = members(value, "data")

@@ -15,6 +15,7 @@ EventStoreError
 ├── NotSealed                 the event is not sealed yet
 ├── EvidenceBroken            the log, its seals and its checkpoints do not fit together; the sentence says where
 ├── SchemaMismatch            the database's schema is not the one that this code knows
+├── ImportRefused             what was handed in is no whole log, or the store is not empty; nothing was written
 └── RecordError               a record on a topic is not one of our events
 """
 
@@ -99,6 +100,10 @@ class EvidenceBroken(EventStoreError):
 
 class SchemaMismatch(EventStoreError):
     """The database's schema is not the one that this code knows."""
+
+
+class ImportRefused(EventStoreError):
+    """What was handed in is no whole log, or the store is not empty; nothing was written."""
 
 
 class RecordError(EventStoreError):

@@ -1,7 +1,8 @@
-"""headrace store stats | read | tail | export | migrate"""
+"""headrace store stats | read | tail | export | import | migrate"""
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import orjson
 import typer
 from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from eventstore.cloudevents import encode_value
@@ -20,7 +22,8 @@ from eventstore.postgres import PostgresStore
 from eventstore.records import RecordedEvent, Selection
 from eventstore.sizes import Sizes, sizes
 from eventstore.store import EVERYTHING, EventStore
-from infra.console import Exit, fail, out, show_json
+from eventstore.transfer import bring_in
+from infra.console import Exit, err, fail, out, show_json
 
 PAGE = 1000
 PATIENCE_SECONDS = 10.0
@@ -123,6 +126,30 @@ def export(name: Name = None) -> None:
         sys.stdout.buffer.flush()
 
     run(action)
+
+
+@store.command("import")
+def import_(
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="What `export` wrote; - is stdin.")],
+    name: Name = None,
+) -> None:
+    """Bring an exported log into an empty store, with its positions and times; all of it or nothing."""
+    with store_errors():
+        where = place(name)
+        roles = Roles(where.writer, where.readers)
+        with connect(where.conninfo(where.owner), PATIENCE_SECONDS) as connection, counting() as counted:
+            bring_up_to_date(connection, roles)
+            events = bring_in(connection, file, counted)
+    out.print(f"{events:,} events, read back and compared")
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[int], None]]:
+    """Shows, on a terminal, how many there are and how fast they come."""
+    columns = ("[progress.description]{task.description}", MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
+        task = shown.add_task("events", total=None)
+        yield lambda count: shown.update(task, completed=count)
 
 
 @store.command()

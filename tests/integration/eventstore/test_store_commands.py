@@ -34,10 +34,22 @@ def shop(floor, monkeypatch):
     system.drop_database(DATABASE)
 
 
-def headrace(*arguments, code=0):
+@pytest.fixture
+def emptied(shop):
+    """Makes the store anew."""
+
+    def make():
+        shop.system.drop_database(DATABASE)
+        shop.system.create_database(DATABASE)
+        headrace("migrate")
+
+    return make
+
+
+def headrace(*arguments, code=0, said="stdout"):
     done = CliRunner().invoke(app, ["store", *arguments])
     assert done.exit_code == code, done.output
-    return done.stdout
+    return getattr(done, said)
 
 
 @pytest.fixture
@@ -114,6 +126,58 @@ def test_an_export_holds_every_event_as_it_was_recorded(filled):
     lines = headrace("export").encode().splitlines()
     again = [decode(json.loads(line)["subject"].encode(), line, []) for line in lines]
     assert again == asyncio.run(log())
+
+
+def log(where):
+    async def read():
+        async with PostgresStore.open(where.conninfo()) as store:
+            return list(await store.read_log())
+
+    return asyncio.run(read())
+
+
+def test_an_export_is_imported_into_an_empty_store_with_its_positions_and_goes_on_there(filled, emptied, tmp_path):
+    exported, before = headrace("export"), log(filled)
+    emptied()
+    (tmp_path / "log").write_text(exported)
+    assert "3 events" in headrace("import", str(tmp_path / "log"))
+    assert log(filled) == before
+    assert headrace("export") == exported
+
+    async def go_on():
+        async with PostgresStore.open(filled.conninfo("shop-write")) as store:
+            return await store.append(Append("carts-1", [NewEvent("shop.Happened.v1", b"4", MOMENT)], Exactly(2)))
+
+    assert asyncio.run(go_on()).position == 4
+    assert "the store has 4 events already" in headrace("import", str(tmp_path / "log"), code=1, said="stderr")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda lines: [*lines[:-1], lines[-1][:-9]], "line 3 is cut off"),
+        (lambda lines: [lines[0], lines[2]], "line 2 has position 3"),
+        (lambda lines: [lines[0], lines[0], *lines[1:]], "line 2 has position 1"),
+        (lambda lines: [lines[0], b"nothing\n"], "line 2: it is not JSON"),
+        (lambda lines: [lines[0], b"\n"], "line 2: it is not JSON"),
+        (
+            lambda lines: [lines[0].replace(b'"streamversion":1', b'"streamversion":2')],
+            "line 1 has version 2 of carts-1",
+        ),
+        (lambda lines: [lines[0].replace(b"carts-1", b"carts")], "line 1: 'carts' is no stream name"),
+        (
+            lambda lines: [lines[0], lines[1].replace(b'"recordedtime":"20', b'"recordedtime":"19')],
+            "was recorded before",
+        ),
+        (lambda lines: [b"\xff\xfe" + lines[0]], "line 1: it is not JSON"),
+    ],
+)
+def test_what_is_no_whole_log_is_refused_and_nothing_is_kept(filled, emptied, tmp_path, change, reason):
+    lines = headrace("export").encode().splitlines(keepends=True)
+    emptied()
+    (tmp_path / "log").write_bytes(b"".join(change(lines)))
+    assert reason in headrace("import", str(tmp_path / "log"), code=1, said="stderr")
+    assert log(filled) == []
 
 
 @pytest.mark.usefixtures("filled")
