@@ -12,7 +12,18 @@ from psycopg.pq import Format
 
 from eventstore.errors import EventStoreError, IdempotencyConflict, TrackedBefore, WrongExpectedVersion
 from eventstore.limits import NOTHING
-from eventstore.records import Any, Append, Appended, Exactly, Expected, IdempotencyKey, Metadata, NewEvent, NoStream
+from eventstore.records import (
+    Any,
+    Append,
+    Appended,
+    Condition,
+    Exactly,
+    Expected,
+    IdempotencyKey,
+    Metadata,
+    NewEvent,
+    NoStream,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +56,24 @@ class Tracked:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is recorded whole or not at all. Its events get consecutive positions."""
+    """What is recorded whole or not at all. Its events get consecutive positions.
+
+    One with a condition is a batch of its own: its neighbours' events are not in the log yet.
+    """
 
     parts: tuple[Part, ...] = (Part("", Any(), ()),)
     idempotency: IdempotencyKey | None = None
     tracked: Tracked | None = None
+    condition: Condition | None = None
 
     @classmethod
     def of(cls, append: Append) -> "Command":
         return cls((Part(append.stream, append.expected, append.events),), append.idempotency)
+
+    @classmethod
+    def together(cls, appends: Sequence[Append], condition: Condition | None, key: IdempotencyKey | None) -> "Command":
+        parts = tuple(Part(append.stream, append.expected, append.events) for append in appends)
+        return cls(parts, key, condition=condition)
 
     @property
     def size(self) -> int:

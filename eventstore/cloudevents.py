@@ -34,6 +34,7 @@ ATTRIBUTES = {
     "correlation_id": "correlationid",
     "causation_id": "causationid",
     "traceparent": "traceparent",
+    "tags": "tags",
 }
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

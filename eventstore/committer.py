@@ -192,6 +192,9 @@ class GroupCommitter:
             if waiting.answer.done():
                 self._bytes -= waiting.size
                 continue
+            if waiting.command.condition is not None and batch:
+                self._waiting.appendleft(waiting)
+                break
             claims = waiting.command.claims
             if claimed.isdisjoint(claims):
                 batch.append(waiting)
@@ -199,6 +202,8 @@ class GroupCommitter:
             else:
                 deferred.append(waiting)
             claimed.update(claims)
+            if waiting.command.condition is not None:
+                break
         self._waiting.extendleft(reversed(deferred))
         self._bytes -= size
         return batch

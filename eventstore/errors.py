@@ -3,6 +3,7 @@
 EventStoreError
 ├── InvalidEvent              what was handed in can't be recorded: the sentence says what and the limit
 ├── WrongExpectedVersion      the stream stands elsewhere
+├── ConditionFailed           the log holds an event that a decision rested upon not being there
 ├── IdempotencyConflict       the key was used for another command
 ├── TrackedBefore             the position of another application's log was tracked before
 ├── StoreBusy                 the queue is full; nothing was written
@@ -36,6 +37,14 @@ class WrongExpectedVersion(EventStoreError):
     def __init__(self, stream: str, expected: Expected, actual: int) -> None:
         super().__init__(f"stream {stream!r} is at version {actual}, expected {expected}")
         self.stream, self.expected, self.actual = stream, expected, actual
+
+
+class ConditionFailed(EventStoreError):
+    """The log holds an event that a decision rested upon not being there."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"the decision rests upon an older log: the event at position {position} is new to it")
+        self.position = position
 
 
 class IdempotencyConflict(EventStoreError):

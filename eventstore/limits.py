@@ -1,11 +1,21 @@
 """What a store accepts. Everything else is refused with a sentence that names the limit."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from eventstore.errors import InvalidEvent
-from eventstore.records import Append, Exactly, Expected, IdempotencyKey, Metadata, NewEvent, Selection, Snapshot
+from eventstore.records import (
+    Append,
+    Condition,
+    Exactly,
+    Expected,
+    IdempotencyKey,
+    Metadata,
+    NewEvent,
+    Selection,
+    Snapshot,
+)
 
 STREAM = re.compile(r"[^\s\x00-\x1f\x7f/-][^\x00-\x1f\x7f/-]*-[^\x00-\x1f\x7f]+")
 STREAM_LENGTH = 255
@@ -16,6 +26,8 @@ FINGERPRINT_BYTES = 64
 EVENT_BYTES = 1024 * 1024
 APPEND_BYTES = 16 * EVENT_BYTES
 APPEND_EVENTS = 10_000
+APPEND_STREAMS = 1000
+SELECTIONS = 100
 VERSIONS = 2**62
 NOTHING = Metadata()
 
@@ -27,6 +39,31 @@ def check(append: Append) -> None:
     check_events(append.events)
     if append.idempotency is not None:
         check_key(append.idempotency)
+
+
+def check_together(appends: Sequence[Append], condition: Condition | None, idempotency: IdempotencyKey | None) -> None:
+    """Raise `InvalidEvent` for what can't be recorded together."""
+    if not 0 < len(appends) <= APPEND_STREAMS:
+        raise InvalidEvent(f"{len(appends)} streams in one append, 1 to {APPEND_STREAMS} are accepted")
+    if len({append.stream for append in appends}) != len(appends):
+        raise InvalidEvent("a stream stands twice in one append")
+    for append in appends:
+        if append.idempotency is not None:
+            raise InvalidEvent("what is appended together has one idempotency key")
+        check_stream(append.stream)
+        check_expected(append.expected)
+    check_events(event for append in appends for event in append.events)
+    if idempotency is not None:
+        check_key(idempotency)
+    if condition is not None:
+        check_condition(condition)
+
+
+def check_condition(condition: Condition) -> None:
+    if not 0 < len(condition.none_of) <= SELECTIONS:
+        raise InvalidEvent(f"{len(condition.none_of)} selections in a condition, 1 to {SELECTIONS} are accepted")
+    for only in condition.none_of:
+        check_selection(only)
 
 
 def check_stream(stream: str) -> None:
@@ -87,6 +124,10 @@ def check_selection(only: Selection) -> None:
         check_text("an event type", type_name, TYPE_LENGTH)
     if only.correlation_id is not None:
         check_text("a correlation id", only.correlation_id, FIELD_LENGTH)
+    for tag in only.tags:
+        check_text("a tag", tag, FIELD_LENGTH)
+        if " " in tag:
+            raise InvalidEvent(f"{tag!r} is no tag: blanks separate tags")
 
 
 def check_snapshot(snapshot: Snapshot) -> None:

@@ -6,12 +6,22 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from eventstore.errors import IdempotencyConflict, WrongExpectedVersion
-from eventstore.limits import check, check_key, check_selection, check_snapshot, check_stream, check_time
+from eventstore.errors import ConditionFailed, IdempotencyConflict, WrongExpectedVersion
+from eventstore.limits import (
+    check,
+    check_key,
+    check_selection,
+    check_snapshot,
+    check_stream,
+    check_time,
+    check_together,
+)
 from eventstore.records import (
+    EVERYTHING,
     Any,
     Append,
     Appended,
+    Condition,
     Exactly,
     Expected,
     IdempotencyKey,
@@ -21,7 +31,6 @@ from eventstore.records import (
     Selection,
     Snapshot,
 )
-from eventstore.store import EVERYTHING
 from eventstore.watch import HeadWatch
 
 
@@ -48,6 +57,28 @@ class MemoryStore:
         if append.idempotency is not None:
             self._answers[append.idempotency.key] = (append.idempotency.fingerprint, appended, datetime.now(UTC))
         return appended
+
+    async def append_together(
+        self,
+        appends: Sequence[Append],
+        *,
+        condition: Condition | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Appended:
+        check_together(appends, condition, idempotency)
+        if idempotency is not None and (before := self._answer(idempotency)):
+            return before
+        if condition is not None:
+            for event in self._log[max(0, condition.after) :]:
+                if any(only.takes(event) for only in condition.none_of):
+                    raise ConditionFailed(event.position)
+        for append in appends:
+            self._expect(append, len(self._streams.get(append.stream, [])))
+        done = [await self.append(append) for append in appends]
+        first = replace(done[0], position=done[-1].position)
+        if idempotency is not None:
+            self._answers[idempotency.key] = (idempotency.fingerprint, first, datetime.now(UTC))
+        return first
 
     def _answer(self, key: IdempotencyKey) -> Appended | None:
         if key.key not in self._answers:

@@ -10,21 +10,36 @@ from eventstore import sql
 from eventstore.batch import Command, decode_metadata
 from eventstore.committer import GroupCommitter, Limits
 from eventstore.errors import IdempotencyConflict
-from eventstore.limits import VERSIONS, check, check_key, check_selection, check_snapshot, check_stream, check_time
+from eventstore.limits import (
+    VERSIONS,
+    check,
+    check_key,
+    check_selection,
+    check_snapshot,
+    check_stream,
+    check_time,
+    check_together,
+)
 from eventstore.readers import Readers
-from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection, Snapshot
+from eventstore.records import (
+    EVERYTHING,
+    Append,
+    Appended,
+    Condition,
+    IdempotencyKey,
+    RecordedEvent,
+    Selection,
+    Snapshot,
+)
+from eventstore.selecting import bounded, selected
 from eventstore.session import ANSWERED, PostgresSession
-from eventstore.store import EVERYTHING
 from eventstore.watch import HeadWatch, Listener
 
 EXPIRE_KEYS = sql.statement("expire_keys")
 READ_STREAM = sql.statement("read_stream")
 READ_STREAM_BACKWARD = sql.statement("read_stream_backward")
-READ_LOG = sql.statement("read_log")
-READ_SELECTED = sql.statement("read_selected")
 READ_FROM_SNAPSHOT = sql.statement("read_from_snapshot")
 KEEP_SNAPSHOT = sql.statement("keep_snapshot")
-READ_CORRELATED = sql.statement("read_correlated")
 HEAD = sql.statement("head")
 PAGE = 10_000
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
@@ -68,6 +83,16 @@ class PostgresStore:
         check(append)
         return await self._committer.append(Command.of(append))
 
+    async def append_together(
+        self,
+        appends: Sequence[Append],
+        *,
+        condition: Condition | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Appended:
+        check_together(appends, condition, idempotency)
+        return await self._committer.append(Command.together(appends, condition, idempotency))
+
     async def answered(self, key: IdempotencyKey) -> Appended | None:
         check_key(key)
         for fingerprint, stream, version, position in await self._readers.fetch(ANSWERED, {"key": key.key}):
@@ -109,16 +134,9 @@ class PostgresStore:
     async def read_log(
         self, *, after: int = 0, only: Selection = EVERYTHING, limit: int = 1000
     ) -> Sequence[RecordedEvent]:
-        bounds: dict[str, object] = {"after": bounded(after), "limit": page(limit)}
-        if only == EVERYTHING:
-            return [recorded(row) for row in await self._readers.fetch(READ_LOG, bounds)]
         check_selection(only)
-        bounds["prefix"] = None if only.category is None else f"{only.category}-"
-        bounds["types"] = list(only.types) or None
-        if only.correlation_id is None:
-            return [recorded(row) for row in await self._readers.fetch(READ_SELECTED, bounds)]
-        bounds["correlation_id"] = only.correlation_id
-        return [recorded(row) for row in await self._readers.fetch(READ_CORRELATED, bounds)]
+        query, bounds = selected(only, after=after, limit=page(limit))
+        return [recorded(row) for row in await self._readers.fetch(query, bounds)]
 
     async def read_from_snapshot(
         self, stream: str, type: str, *, limit: int = 1000
@@ -148,10 +166,6 @@ def recorded(row: tuple[Anything, ...]) -> RecordedEvent:
     position, stream, version, id, type, time, recorded_at, data, metadata = row
     known = decode_metadata(metadata)
     return RecordedEvent(position, stream, version, id, type, time, recorded_at, data, known)
-
-
-def bounded(number: int) -> int:
-    return max(-1, min(number, VERSIONS))
 
 
 def page(limit: int) -> int:

@@ -19,9 +19,9 @@ from eventstore.link import connect as connect_async
 from eventstore.migrate import Roles, connect, missing
 from eventstore.migrate import migrate as bring_up_to_date
 from eventstore.postgres import PostgresStore
-from eventstore.records import RecordedEvent, Selection
+from eventstore.records import EVERYTHING, RecordedEvent, Selection
 from eventstore.sizes import Sizes, sizes
-from eventstore.store import EVERYTHING, EventStore
+from eventstore.store import EventStore
 from eventstore.transfer import bring_in
 from infra.console import Exit, err, fail, out, show_json
 

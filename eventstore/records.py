@@ -8,13 +8,17 @@ from uuid import UUID, uuid4
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """Who and what caused an event. Every field is optional; none is ever decided upon."""
+    """Who and what caused an event, and what it is about. Every field is optional.
+
+    `tags` are separated by blanks, for example `course:7 student:12`; a condition may rest on them.
+    """
 
     actor: str | None = None
     request_id: str | None = None
     correlation_id: str | None = None
     causation_id: str | None = None
     traceparent: str | None = None
+    tags: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,18 @@ class Selection:
     category: str | None = None
     types: Sequence[str] = ()
     correlation_id: str | None = None
+    tags: Sequence[str] = ()
 
     def takes(self, event: RecordedEvent) -> bool:
         return (
             (self.category is None or event.stream.startswith(f"{self.category}-"))
             and (not self.types or event.type in self.types)
             and (self.correlation_id is None or event.metadata.correlation_id == self.correlation_id)
+            and set(self.tags) <= set((event.metadata.tags or "").split(" "))
         )
+
+
+EVERYTHING = Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,14 @@ class IdempotencyKey:
 
     key: str
     fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a decision rests upon: after position `after`, no event is in the log that one of the selections takes."""
+
+    after: int
+    none_of: Sequence[Selection]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,16 @@ from psycopg.errors import DataError, DeadlockDetected, IntegrityError, Serializ
 
 from eventstore import sql
 from eventstore.batch import Answer, Command, answers, arguments, register
-from eventstore.errors import EventStoreError, IdempotencyConflict, InvalidEvent, StoreUnavailable
+from eventstore.errors import ConditionFailed, EventStoreError, IdempotencyConflict, InvalidEvent, StoreUnavailable
 from eventstore.link import connect, hung_up, patience, sentence
-from eventstore.records import Appended, IdempotencyKey
+from eventstore.records import Appended, Condition, IdempotencyKey
+from eventstore.selecting import selected
 
 APPEND_BATCH = sql.statement("append_batch")
 ANSWERED = sql.statement("answered")
 RECORDED = sql.statement("recorded")
 TRACKED = sql.statement("tracked")
+LOCK_HEAD = sql.statement("lock_head")
 FENCE = sql.statement("fence")
 WHOAMI = sql.statement("whoami")
 FENCE_MILLISECONDS = 5000
@@ -91,10 +93,32 @@ class PostgresSession:
             raise NotSent("the server closed the connection")
         with patience(self._connection):
             try:
+                if (condition := batch[0].condition) is not None:
+                    return await self._append_if(condition, batch, bound)
                 await self._cursor.execute(APPEND_BATCH, bound, prepare=True)
                 return answers(batch, await self._cursor.fetchall())
             except psycopg.Error as error:
                 raise meaning(error, self._connection) from error
+
+    async def _append_if(self, condition: Condition, batch: Sequence[Command], bound: Sequence[object]) -> list[Answer]:
+        """Under the lock of the head, which the append takes too. A command that was answered before is again."""
+        async with self._connection.transaction():
+            await self._cursor.execute(LOCK_HEAD)
+            await self._cursor.execute(ANSWERED, {"key": batch[0].idempotency and batch[0].idempotency.key})
+            repeated = await self._cursor.fetchone() is not None
+            if not repeated and (found := await self._first_after(condition)) is not None:
+                return [ConditionFailed(found)]
+            await self._cursor.execute(APPEND_BATCH, bound, prepare=True)
+            return answers(batch, await self._cursor.fetchall())
+
+    async def _first_after(self, condition: Condition) -> int | None:
+        """The position of an event that must not be there."""
+        for only in condition.none_of:
+            query, bounds = selected(only, after=condition.after, limit=1)
+            await self._cursor.execute(query, bounds, prepare=False)
+            if (row := await self._cursor.fetchone()) is not None:
+                return int(row[0])
+        return None
 
     async def outcome(self, command: Command) -> Answer | None:
         if command.idempotency is not None:

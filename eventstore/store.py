@@ -4,9 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from eventstore.records import Append, Appended, IdempotencyKey, RecordedEvent, Selection, Snapshot
-
-EVERYTHING = Selection()
+from eventstore.records import (
+    EVERYTHING,
+    Append,
+    Appended,
+    Condition,
+    IdempotencyKey,
+    RecordedEvent,
+    Selection,
+    Snapshot,
+)
 
 
 class EventStore(Protocol):
@@ -15,6 +22,18 @@ class EventStore(Protocol):
     async def append(self, append: Append) -> Appended:
         """Record the events durably, or raise `WrongExpectedVersion`, `IdempotencyConflict`, `StoreBusy` or
         `StoreUnavailable`. When it returns, the events are committed and fsynced."""
+
+    async def append_together(
+        self,
+        appends: Sequence[Append],
+        *,
+        condition: Condition | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Appended:
+        """Record events of several streams, each with its expected version, all or nothing; keys of the single appends
+        are refused. The answer has the first stream's version and the position of the last event.
+
+        A condition is checked in the same transaction. Raises what `append` does, and `ConditionFailed`."""
 
     async def answered(self, key: IdempotencyKey) -> Appended | None:
         """The answer given to this key before, or None. Raises `IdempotencyConflict` for another fingerprint."""

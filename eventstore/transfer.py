@@ -30,7 +30,7 @@ def bring_in(connection: Connection[Any], lines: Iterable[bytes], progress: Prog
     try:
         with connection.transaction():
             connection.execute("SET LOCAL statement_timeout = 0")
-            [[head]] = connection.execute(sql.statement("import_begin")).fetchall()
+            [[head]] = connection.execute(sql.statement("lock_head")).fetchall()
             if head:
                 raise ImportRefused(f"the store has {head} events already; an import goes into an empty one")
             count = 0

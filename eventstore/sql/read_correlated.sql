@@ -6,5 +6,6 @@ WITH found AS MATERIALIZED (
        AND position > %(after)s
        AND (%(prefix)s::text IS NULL OR starts_with(stream, %(prefix)s))
        AND (%(types)s::text[] IS NULL OR type = ANY (%(types)s))
+       AND (%(tags)s::text[] IS NULL OR tags(metadata) @> %(tags)s)
 )
 SELECT * FROM found ORDER BY position LIMIT %(limit)s

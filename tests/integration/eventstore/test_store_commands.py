@@ -184,7 +184,7 @@ def test_what_is_no_whole_log_is_refused_and_nothing_is_kept(filled, emptied, tm
 def test_stats_count_events_and_the_bytes_of_tables_and_indexes():
     found = json.loads(headrace("stats", "--json"))
     events = next(table for table in found["tables"] if table["table"] == "events")
-    indexes = ["events_correlation", "events_pkey", "events_stream_version"]
+    indexes = ["events_correlation", "events_pkey", "events_stream_version", "events_tags"]
     assert (found["events"], sorted(events["indexes"])) == (3, indexes)
     assert found["bytes"] == sum(t["bytes"] + sum(t["indexes"].values()) for t in found["tables"]) > 0
 
