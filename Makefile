@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests of processes and servers as a whole; the other lane of `make test` has all the rest.
+WHOLE := tests/e2e tests/integration/infra tests/integration/gateway
 
 .PHONY: help demo test system parts lint unit up down install clean
 .DEFAULT_GOAL := help
@@ -48,10 +50,10 @@ test: $(VENV)/dev.stamp
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line system parts
 
 system: $(VENV)/dev.stamp
-	$(BIN)/pytest -q tests/e2e
+	$(BIN)/pytest -q $(WHOLE)
 
 parts: lint
-	$(BIN)/pytest -q --ignore=tests/e2e
+	$(BIN)/pytest -q $(WHOLE:%=--ignore=%)
 
 clean:
 	@if [ -x $(BIN)/headrace ]; then $(BIN)/headrace down; fi
