@@ -1,4 +1,4 @@
-"""headrace watch"""
+"""headrace watch | projection"""
 
 import asyncio
 import json
@@ -22,10 +22,12 @@ from infra.plan import OPERATOR
 from infra.postgres import conninfo
 from projections.errors import ReadUnavailable
 from projections.plan import read_database
+from projections.verify_commands import projection
 from projections.views import Views
 from projections.watch import Watched, Watcher
 
 app = typer.Typer()
+app.add_typer(projection, name="projection")
 
 SHOWN_OF_ROW = 60
 

@@ -42,7 +42,7 @@ class Table:
 
     @cached_property
     def load(self) -> Composed:
-        return sql.template("load").format(columns=self._list, table=self._table, key=self._key)
+        return sql.template("load").format(columns=self.listed, table=self.identifier, key=self.key)
 
     @cached_property
     def save(self) -> Composed:
@@ -53,24 +53,24 @@ class Table:
             SQL("{0} = excluded.{0}").format(Identifier(name)) for name in self.columns if name != self.view.key
         )
         return sql.template("save").format(
-            table=self._table, columns=self._list, arrays=arrays, key=self._key, changes=changes
+            table=self.identifier, columns=self.listed, arrays=arrays, key=self.key, changes=changes
         )
 
     @cached_property
     def remove(self) -> Composed:
-        return sql.template("remove").format(table=self._table, key=self._key)
+        return sql.template("remove").format(table=self.identifier, key=self.key)
 
     @cached_property
     def one(self) -> Composed:
-        return sql.template("one").format(columns=self._list, table=self._table, key=self._key)
+        return sql.template("one").format(columns=self.listed, table=self.identifier, key=self.key)
 
     def page(self, filters: tuple[str, ...]) -> Composed:
         """A page of rows after a key, for equal values of these columns."""
         equal = SQL("{} = {}")
-        conditions = [SQL("{} > %(after)s").format(self._key)]
+        conditions = [SQL("{} > %(after)s").format(self.key)]
         conditions += [equal.format(Identifier(name), Placeholder(filter_name(name))) for name in filters]
         return sql.template("page").format(
-            columns=self._list, table=self._table, key=self._key, conditions=SQL(" AND ").join(conditions)
+            columns=self.listed, table=self.identifier, key=self.key, conditions=SQL(" AND ").join(conditions)
         )
 
     def create(self, connection: Connection[Any]) -> None:
@@ -84,9 +84,9 @@ class Table:
                     f"raise the view's version from {self.view.version} to {self.view.version + 1}"
                 )
             return
-        connection.execute(SQL("CREATE TABLE {} ({})").format(self._table, SQL(", ").join(self._definitions)))
+        connection.execute(SQL("CREATE TABLE {} ({})").format(self.identifier, SQL(", ").join(self._definitions)))
         for name in self.view.filters:
-            connection.execute(SQL("CREATE INDEX ON {} ({}, {})").format(self._table, Identifier(name), self._key))
+            connection.execute(SQL("CREATE INDEX ON {} ({}, {})").format(self.identifier, Identifier(name), self.key))
         connection.execute(sql.text("remember"), {"name": self.name, "columns": Jsonb(wanted)})
 
     def arrays(self, rows: list[Row]) -> dict[str, list[Any]]:
@@ -99,16 +99,16 @@ class Table:
         }
 
     @property
-    def _table(self) -> Identifier:
+    def identifier(self) -> Identifier:
         return Identifier(self.name)
 
     @property
-    def _key(self) -> Composed:
+    def key(self) -> Composed:
         """Keys are compared byte by byte, so that pages have the same order everywhere."""
         return SQL("{}").format(Identifier(self.view.key))
 
     @property
-    def _list(self) -> Composed:
+    def listed(self) -> Composed:
         return SQL(", ").join(map(Identifier, self.columns))
 
     @property

@@ -9,15 +9,18 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from domains.orders import domain as orders
 from eventstore.migrate import Roles, connect, migrate
 from infra.native import Native
 from infra.native.supervisor import Supervisor
 from infra.plan import Database, Plan
 from infra.postgres import conninfo
+from projections.migrate import migrate as migrate_views
 from tests.containers import ContainerSupervisor, engine_answers
 
 PROJECT = Path(__file__).parents[1]
 DATABASE = Database("contract_events", "contract-migrate", ("contract-write",))
+READ = Database("contract_read", "orders-migrate", ("orders-read", "operator"))
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +55,18 @@ def postgres(floor):
         connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
         migrate(connection, Roles("contract-write"))
     return make_conninfo(conninfo(floor.settings("contract-write"), DATABASE.name), **place)
+
+
+@pytest.fixture
+def read_database(floor):
+    """An empty read database's owner and reader: a schema of its own in a real database."""
+    floor.create_database(READ)
+    place = {"options": f"-c search_path={(schema := f'read_{uuid4().hex}')}"}
+    owner = make_conninfo(conninfo(floor.settings("orders-migrate"), READ.name), **place)
+    with connect(owner, 30) as connection:
+        connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
+        for role in ("orders-read", "operator"):
+            connection.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(schema), Identifier(role)))
+        migrate_views(connection, orders)
+        migrate_views(connection, orders)
+    return owner, make_conninfo(conninfo(floor.settings("orders-read"), READ.name), **place)

@@ -3,43 +3,22 @@
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from uuid import uuid4
 
 import pytest
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
-from psycopg.sql import SQL, Identifier
 
 from domains.orders import domain
 from domains.orders.model import Order
 from domains.orders.values import Line
 from eventstore.migrate import connect
-from infra.plan import Database
-from infra.postgres import conninfo
 from projections.errors import Fenced, TableMismatch
-from projections.migrate import migrate
 from projections.postgres import PostgresDatabase
 from projections.rows import Mark, MemoryDatabase
 from projections.tables import Table
 
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 DETAILS, COUNTRIES, _ = domain.views
-READ = Database("contract_read", "orders-migrate", ("orders-read", "operator"))
-
-
-@pytest.fixture
-def read_database(floor):
-    """An empty read database's owner and reader: a schema of its own in a real database."""
-    floor.create_database(READ)
-    place = {"options": f"-c search_path={(schema := f'read_{uuid4().hex}')}"}
-    owner = make_conninfo(conninfo(floor.settings("orders-migrate"), READ.name), **place)
-    with connect(owner, 30) as connection:
-        connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
-        for role in ("orders-read", "operator"):
-            connection.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(schema), Identifier(role)))
-        migrate(connection, domain)
-        migrate(connection, domain)
-    return owner, make_conninfo(conninfo(floor.settings("orders-read"), READ.name), **place)
 
 
 @pytest.fixture(params=["memory", "postgres"])

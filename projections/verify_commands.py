@@ -1,0 +1,97 @@
+"""headrace projection verify"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+from rich.table import Table
+
+from domains.discovery import discover
+from domains.errors import UnreadableEvent
+from domains.kernel import Domain
+from domains.plan import events_database
+from eventstore.errors import EventStoreError
+from eventstore.postgres import PostgresStore
+from infra.console import Exit, clear_errors, err, fail, out, show_json
+from infra.native import here
+from infra.plan import OPERATOR
+from infra.postgres import conninfo
+from projections.drift import Frozen, Verified
+from projections.drift import verify as verify_view
+from projections.errors import ReadUnavailable
+from projections.plan import read_database
+from projections.rows import AnyView
+
+projection = typer.Typer(no_args_is_help=True, help="Look after projections.")
+SHOWN = 40
+
+
+@projection.command()
+def verify(
+    view: Annotated[str | None, typer.Argument(help="For example orders/order-details; all when left out.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Only about so many keys of each view.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")] = False,
+) -> None:
+    """Fold views from the store anew and compare with their live rows. Exit 5: some differ."""
+    views = views_named(view)
+    with clear_errors():
+        try:
+            found = [asyncio.run(one(domain, each, sample)) for domain, each in views]
+        except (EventStoreError, ReadUnavailable) as error:
+            raise fail(str(error), Exit.DEPENDENCY_DOWN, "headrace up") from None
+        except UnreadableEvent as error:
+            raise fail(str(error)) from None
+    show_json({"views": [asdict(each) for each in found]}) if as_json else show(found)
+    if any(each.drift for each in found):
+        raise typer.Exit(Exit.UNVERIFIED)
+
+
+async def one(domain: Domain, view: AnyView, sample: int | None) -> Verified:
+    person = here().settings(OPERATOR)
+    async with (
+        PostgresStore.open(conninfo(person, events_database(domain))) as store,
+        Frozen.open(conninfo(person, read_database(domain))) as frozen,
+    ):
+        with bar(view.name) as progress:
+            return await verify_view(domain, view, store, frozen, most=sample, progress=progress)
+
+
+def views_named(name: str | None) -> list[tuple[Domain, AnyView]]:
+    """A view by its name, with or without its domain's; all when there is no name."""
+    known = {(domain.name, view.name): (domain, view) for domain in discover().values() for view in domain.views}
+    found = [pair for (domain, view), pair in known.items() if name in (None, view, f"{domain}/{view}")]
+    if not found or (name is not None and len(found) > 1):
+        names = ", ".join(f"{domain}/{view}" for domain, view in known)
+        raise fail(f"{name} is {'no view' if not found else 'more than one view'}: {names}", Exit.NOT_FOUND)
+    return found
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """How far the fold is, on a terminal."""
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True))
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as shown:
+        task = shown.add_task(name, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def show(found: list[Verified]) -> None:
+    told = Table("view", "rows", "events", "up to position", "columns that differ")
+    for each in found:
+        drifted = f"[red]{len(each.drift)}[/]" if each.drift else "[green]0[/]"
+        told.add_row(each.view, f"{each.rows:,}", f"{each.events:,}", str(each.position), drifted)
+    out.print(told)
+    drift = [(each.view, one) for each in found for one in each.drift]
+    if not drift:
+        return
+    table = Table("view", "key", "column", "live", "folded", "wrong since")
+    for view, one in drift[:SHOWN]:
+        since = "" if one.since is None else str(one.since)
+        values = (escape(str(value))[:60] for value in (one.live, one.folded))
+        table.add_row(view, escape(one.key), one.column, *values, since)
+    out.print(table)

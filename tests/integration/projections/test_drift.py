@@ -1,0 +1,143 @@
+"""A view that is not what the store says is named: row, column, and since when."""
+
+import json
+from dataclasses import replace
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from domains.codec import decode
+from domains.handler import Handler, Request
+from domains.orders import domain
+from eventstore.memory import MemoryStore
+from infra.kafka import partition_of
+from projections import commands, verify_commands
+from projections.drift import Drift, Frozen, Verified, sample, verify
+from projections.postgres import PostgresDatabase
+from projections.projector import Placed, Projector
+
+LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
+DETAILS, COUNTRIES, CUSTOMERS = domain.views
+PLACES = ["France", "EIRE", "United Kingdom"]
+
+
+@pytest.fixture
+async def store():
+    """Ten orders; of three of them some lines came back."""
+    store = MemoryStore()
+    handler = Handler(domain, store)
+    for number in range(10):
+        of = {"country": PLACES[number % 3], "customer": "17850"}
+        placed = {"placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE], **of}
+        await handler.handle(Request(str(number), "place", json.dumps(placed).encode()))
+    for number in range(3):
+        back = {"returned_at": "2010-12-02T08:26:00Z", "currency": "GBP", "lines": [LINE | {"quantity": 1}]}
+        await handler.handle(Request(str(number), "return", json.dumps(back).encode()))
+    return store
+
+
+def arrived(event):
+    lane = partition_of(event.stream.encode(), domain.partitions)
+    fact = decode(domain, event)
+    return Placed(lane, event.position, event.position, event.stream, event.version, event.recorded_at, fact)
+
+
+async def project(conninfo, events):
+    database = PostgresDatabase(conninfo, domain)
+    for event in events:
+        await Projector(domain, database).apply([arrived(event)])
+    await database.close()
+
+
+@pytest.fixture
+async def live(read_database, store):
+    """The views of it all, on PostgreSQL."""
+    conninfo = read_database[1]
+    await project(conninfo, await store.read_log())
+    return conninfo
+
+
+async def verified(conninfo, store, view=DETAILS, most=None):
+    async with Frozen.open(conninfo) as frozen:
+        return await verify(domain, view, store, frozen, most=most, progress=lambda *_: None)
+
+
+def change(conninfo, statement):
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        assert connection.execute(statement).rowcount > 0
+
+
+@pytest.mark.parametrize("view", domain.views, ids=lambda view: view.name)
+async def test_views_that_are_what_the_store_says_are_right(live, store, view):
+    found = await verified(live, store, view)
+    assert (found.events, found.position, found.drift) == (13, 13, [])
+    assert found.rows == {DETAILS: 10, COUNTRIES: 3, CUSTOMERS: 1}[view]
+
+
+async def test_a_changed_column_is_named(live, store):
+    change(live, "UPDATE order_details_v1 SET status = 'cancelled' WHERE \"order\" = '7'")
+    (drift,) = (await verified(live, store)).drift
+    assert drift == Drift("7", "status", "cancelled", "placed", None)
+
+
+async def test_a_row_that_is_gone_and_one_that_was_never_made_are_named(live, store):
+    change(live, "DELETE FROM order_details_v1 WHERE \"order\" = '7'")
+    change(live, "UPDATE order_details_v1 SET \"order\" = 'x' WHERE \"order\" = '8'")
+    drift = {one.key: (one.live, one.folded, one.since) for one in (await verified(live, store)).drift}
+    assert drift == {"7": (None, "7", 8), "8": (None, "8", 9), "x": ("x", None, None)}
+
+
+async def test_an_event_that_was_left_out_is_named_by_its_position(read_database, store):
+    handler = Handler(domain, store)
+    for number in range(20, 40):
+        placed = {"placed_at": "2010-12-03T08:26:00Z", "currency": "GBP", "lines": [LINE]}
+        await handler.handle(Request(str(number), "place", json.dumps(placed).encode()))
+    await project(read_database[1], [event for event in await store.read_log() if event.position != 12])
+    found = await verified(read_database[1], store)
+    assert {one.key for one in found.drift} == {"1"}
+    assert {one.since for one in found.drift} == {12}
+
+
+async def test_an_event_that_was_folded_twice_is_found(live, store):
+    change(live, "UPDATE sales_by_country_v1 SET orders = orders + 1 WHERE country = 'EIRE'")
+    found = await verified(live, store, COUNTRIES)
+    assert [(one.key, one.column, one.live, one.folded) for one in found.drift] == [("EIRE", "orders", 4, 3)]
+
+
+async def test_what_is_not_folded_yet_is_no_drift(live, store):
+    handler = Handler(domain, store)
+    placed = {"placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE]}
+    await handler.handle(Request("late", "place", json.dumps(placed).encode()))
+    found = await verified(live, store)
+    assert (found.events, found.drift) == (13, [])
+
+
+async def test_a_sample_is_about_as_large_as_asked_and_finds_what_it_holds(live, store):
+    change(live, "UPDATE order_details_v1 SET total = 0")
+    found = await verified(live, store, most=4)
+    assert 0 < found.rows < 10
+    assert len({one.key for one in found.drift}) == found.rows
+    chosen = sample(1000, 100_000)
+    assert 800 < sum(chosen(str(number)) for number in range(100_000)) < 1200
+
+
+@pytest.mark.parametrize(("drift", "code"), [(False, 0), (True, 5)])
+def test_the_command_ends_with_5_when_something_differs(monkeypatch, drift, code):
+    found = Verified("orders/order-details", 10, 13, 13, [])
+    if drift:
+        found = replace(found, drift=[Drift("7", "status", "cancelled", "placed", 8)])
+
+    async def one(*_):
+        return found
+
+    monkeypatch.setattr(verify_commands, "one", one)
+    done = CliRunner().invoke(commands.app, ["projection", "verify", "order-details", "--json"])
+    assert (done.exit_code, len(json.loads(done.stdout)["views"][0]["drift"])) == (code, int(drift))
+    plain = CliRunner().invoke(commands.app, ["projection", "verify", "order-details"])
+    assert ("cancelled" in plain.stdout) is drift
+
+
+def test_an_unknown_view_is_said():
+    done = CliRunner().invoke(commands.app, ["projection", "verify", "nothing"])
+    assert (done.exit_code, "Traceback" in done.output) == (3, False)
