@@ -32,10 +32,22 @@ class Folded:
 
 
 @dataclass(frozen=True, slots=True)
+class Hot:
+    """An aggregate in memory, and how many bytes it was made from."""
+
+    folded: Folded
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """How many aggregates stay in memory, and after how many events a snapshot is kept; 0: never."""
+    """How many aggregates stay in memory, and after how many events a snapshot is kept; 0: never.
+
+    `hot_bytes` bounds the memory as well, by the bytes of the events and snapshots that the states were made from.
+    """
 
     hot: int = 10_000
+    hot_bytes: int = 64 * 1024 * 1024
     snapshot_every: int = 100
 
 
@@ -45,33 +57,35 @@ class Aggregates:
 
     def __init__(self, domain: Domain, store: EventStore, policy: Policy | None = None) -> None:
         self._domain, self._store, self._policy = domain, store, policy or Policy()
-        self._hot: OrderedDict[str, Folded] = OrderedDict()
+        self._hot: OrderedDict[str, Hot] = OrderedDict()
+        self._bytes = 0
         self._type = f"{domain.name}.{fold_version(domain)}"
         self._keeps = self._policy.snapshot_every > 0 and isinstance(domain.decider.initial, BaseModel)
 
     async def load(self, stream: str) -> Folded:
-        start, page = await self._begin(stream)
+        start, size, page = await self._begin(stream)
         folded = start
         while page:
             folded = self._fold(folded, page)
+            size += sum(len(event.data) for event in page)
             page = await self._store.read_stream(stream, after=folded.version, limit=PAGE) if len(page) == PAGE else []
-        self._remember(stream, folded)
+        self._remember(stream, Hot(folded, size))
         every = self._policy.snapshot_every
         if self._keeps and folded.version // every > start.version // every:
             await self._keep(stream, folded)
         return folded
 
-    async def _begin(self, stream: str) -> tuple[Folded, Sequence[RecordedEvent]]:
-        """What is known already, and the first events after it."""
+    async def _begin(self, stream: str) -> tuple[Folded, int, Sequence[RecordedEvent]]:
+        """What is known already, from how many bytes it was made, and the first events after it."""
         known = self._hot.get(stream)
         if known is None and self._keeps:
             kept, page = await self._store.read_from_snapshot(stream, self._type, limit=PAGE)
             if kept is None:
-                return self._nothing, page
+                return self._nothing, 0, page
             if (restored := self._restored(kept)) is not None:
-                return restored, page
-        known = known or self._nothing
-        return known, await self._store.read_stream(stream, after=known.version, limit=PAGE)
+                return restored, len(kept.data), page
+        folded, size = (known.folded, known.bytes) if known else (self._nothing, 0)
+        return folded, size, await self._store.read_stream(stream, after=folded.version, limit=PAGE)
 
     @property
     def _nothing(self) -> Folded:
@@ -84,12 +98,17 @@ class Aggregates:
             folded = Folded(state, recorded.version, recorded.position)
         return folded
 
-    def _remember(self, stream: str, folded: Folded) -> None:
-        if folded.version and self._policy.hot:
-            self._hot[stream] = folded
-            self._hot.move_to_end(stream)
-            if len(self._hot) > self._policy.hot:
-                self._hot.popitem(last=False)
+    def _remember(self, stream: str, hot: Hot) -> None:
+        self._forget(stream)
+        if hot.folded.version and self._policy.hot and hot.bytes <= self._policy.hot_bytes:
+            self._hot[stream] = hot
+            self._bytes += hot.bytes
+            while len(self._hot) > self._policy.hot or self._bytes > self._policy.hot_bytes:
+                self._forget(next(iter(self._hot)))
+
+    def _forget(self, stream: str) -> None:
+        if (gone := self._hot.pop(stream, None)) is not None:
+            self._bytes -= gone.bytes
 
     def _restored(self, kept: Snapshot) -> Folded | None:
         """The state of a snapshot, if it can still be read."""

@@ -79,6 +79,19 @@ async def test_the_aggregates_in_memory_are_bounded(store):
     assert list(handler._aggregates._hot) == ["orders-3", "orders-4"]
 
 
+async def test_the_bytes_in_memory_are_bounded(store):
+    for number in range(5):
+        await Handler(domain, store).handle(Request(str(number), "place", json.dumps(PLACE).encode()))
+    size = len((await store.read_log())[0].data)
+    aggregates = Aggregates(domain, store, Policy(hot_bytes=2 * size))
+    for number in (0, 1, 2, 1, 3):
+        await aggregates.load(f"orders-{number}")
+    assert (list(aggregates._hot), aggregates._bytes) == (["orders-1", "orders-3"], 2 * size)
+    small = Aggregates(domain, store, Policy(hot_bytes=size - 1))
+    assert (await small.load("orders-0")).version == 1
+    assert (list(small._hot), small._bytes) == ([], 0)
+
+
 async def test_a_cold_start_begins_at_the_snapshot(store):
     await grow(store, 26, Policy(snapshot_every=10))
     store.read = 0
