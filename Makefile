@@ -1,4 +1,6 @@
 # Everything a new machine needs: Python >= 3.11 and Maven. `make demo` and `make test` do the rest.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,13 +49,13 @@ unit: $(VENV)/dev.stamp
 
 # Two lanes side by side, each with servers of its own: most of the first is waiting for what was killed to come back.
 test: $(VENV)/dev.stamp
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line system parts
+	@$(MAKE) --no-print-directory --jobs 2 system parts
 
 system: $(VENV)/dev.stamp
-	$(BIN)/pytest -q $(WHOLE)
+	$(BIN)/pytest -q $(WHOLE) 2>&1 | sed -u 's/^/system | /'
 
 parts: lint
-	$(BIN)/pytest -q $(WHOLE:%=--ignore=%)
+	$(BIN)/pytest -q $(WHOLE:%=--ignore=%) 2>&1 | sed -u 's/^/parts  | /'
 
 clean:
 	@if [ -x $(BIN)/headrace ]; then $(BIN)/headrace down; fi

@@ -22,7 +22,7 @@ from eventstore.session import APPEND_BATCH
 
 WRITERS, ADVERSARIES = 64, 4
 # For a long run: HEADRACE_GAP_EVENTS=1000000.
-EVENTS = int(os.environ.get("HEADRACE_GAP_EVENTS", "20000"))
+EVENTS = int(os.environ.get("HEADRACE_GAP_EVENTS", "10000"))
 Read = Callable[[int], Awaitable[Sequence[int]]]
 
 

@@ -24,26 +24,15 @@ MIGRATE = Job(
 MOMENT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 
 
-@pytest.fixture
-def shop(floor, monkeypatch):
+@pytest.fixture(scope="module")
+def shop(floor):
     """An empty database of a store that is in the plan."""
     system = Native(floor.folder, Plan(databases=(DATABASE,), jobs=(MIGRATE,)), cache=floor.cache)
     system.create_database(DATABASE)
-    monkeypatch.setattr(console, "here", lambda: system)
-    yield console.place("shop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "here", lambda: system)
+        yield console.place("shop")
     system.drop_database(DATABASE)
-
-
-@pytest.fixture
-def emptied(shop):
-    """Makes the store anew."""
-
-    def make():
-        shop.system.drop_database(DATABASE)
-        shop.system.create_database(DATABASE)
-        headrace("migrate")
-
-    return make
 
 
 def headrace(*arguments, code=0, said="stdout"):
@@ -52,20 +41,43 @@ def headrace(*arguments, code=0, said="stdout"):
     return getattr(done, said)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def filled(shop):
-    """Three events in two streams, made by the writer."""
+    """Three events in two streams, made by the writer; the tests only look."""
     headrace("migrate")
 
-    async def fill():
+    async def append():
         async with PostgresStore.open(shop.conninfo("shop-write")) as store:
             new = [NewEvent(f"shop.Happened.v{n}", b'{"n":%d}' % n, MOMENT) for n in (1, 2, 3)]
             await store.append(Append("carts-1", new[:1], NoStream()))
             await store.append(Append("orders-1", new[1:2], NoStream()))
             await store.append(Append("carts-1", new[2:], Exactly(1)))
 
-    asyncio.run(fill())
+    asyncio.run(append())
     return shop
+
+
+@pytest.fixture(scope="module")
+def exported(filled):
+    """What the store had, and its export, a line each."""
+    return log(filled), headrace("export").encode().splitlines(keepends=True)
+
+
+@pytest.fixture(scope="module")
+def emptied(exported, shop):  # noqa: ARG001  # it was exported before
+    """The same store, empty."""
+    shop.system.drop_database(DATABASE)
+    shop.system.create_database(DATABASE)
+    headrace("migrate")
+    return shop
+
+
+def log(where):
+    async def read():
+        async with PostgresStore.open(where.conninfo()) as store:
+            return list(await store.read_log())
+
+    return asyncio.run(read())
 
 
 def sequences(said):
@@ -119,37 +131,23 @@ def test_tail_shows_the_last():
 
 
 def test_an_export_holds_every_event_as_it_was_recorded(filled):
-    async def log():
-        async with PostgresStore.open(filled.conninfo()) as store:
-            return list(await store.read_log())
-
     lines = headrace("export").encode().splitlines()
     again = [decode(json.loads(line)["subject"].encode(), line, []) for line in lines]
-    assert again == asyncio.run(log())
+    assert again == log(filled)
 
 
-def log(where):
-    async def read():
-        async with PostgresStore.open(where.conninfo()) as store:
-            return list(await store.read_log())
+@pytest.mark.usefixtures("filled")
+def test_stats_count_events_and_the_bytes_of_tables_and_indexes():
+    found = json.loads(headrace("stats", "--json"))
+    events = next(table for table in found["tables"] if table["table"] == "events")
+    indexes = ["events_correlation", "events_pkey", "events_stream_version", "events_tags"]
+    assert (found["events"], sorted(events["indexes"])) == (3, indexes)
+    assert found["bytes"] == sum(t["bytes"] + sum(t["indexes"].values()) for t in found["tables"]) > 0
 
-    return asyncio.run(read())
 
-
-def test_an_export_is_imported_into_an_empty_store_with_its_positions_and_goes_on_there(filled, emptied, tmp_path):
-    exported, before = headrace("export"), log(filled)
-    emptied()
-    (tmp_path / "log").write_text(exported)
-    assert "3 events" in headrace("import", str(tmp_path / "log"))
-    assert log(filled) == before
-    assert headrace("export") == exported
-
-    async def go_on():
-        async with PostgresStore.open(filled.conninfo("shop-write")) as store:
-            return await store.append(Append("carts-1", [NewEvent("shop.Happened.v1", b"4", MOMENT)], Exactly(2)))
-
-    assert asyncio.run(go_on()).position == 4
-    assert "the store has 4 events already" in headrace("import", str(tmp_path / "log"), code=1, said="stderr")
+@pytest.mark.usefixtures("shop")
+def test_a_store_that_is_not_there_is_named():
+    assert not headrace("stats", "--store", "shoes", code=3)
 
 
 @pytest.mark.parametrize(
@@ -172,23 +170,23 @@ def test_an_export_is_imported_into_an_empty_store_with_its_positions_and_goes_o
         (lambda lines: [b"\xff\xfe" + lines[0]], "line 1: it is not JSON"),
     ],
 )
-def test_what_is_no_whole_log_is_refused_and_nothing_is_kept(filled, emptied, tmp_path, change, reason):
-    lines = headrace("export").encode().splitlines(keepends=True)
-    emptied()
+def test_what_is_no_whole_log_is_refused_and_nothing_is_kept(exported, emptied, tmp_path, change, reason):
+    _, lines = exported
     (tmp_path / "log").write_bytes(b"".join(change(lines)))
     assert reason in headrace("import", str(tmp_path / "log"), code=1, said="stderr")
-    assert log(filled) == []
+    assert log(emptied) == []
 
 
-@pytest.mark.usefixtures("filled")
-def test_stats_count_events_and_the_bytes_of_tables_and_indexes():
-    found = json.loads(headrace("stats", "--json"))
-    events = next(table for table in found["tables"] if table["table"] == "events")
-    indexes = ["events_correlation", "events_pkey", "events_stream_version", "events_tags"]
-    assert (found["events"], sorted(events["indexes"])) == (3, indexes)
-    assert found["bytes"] == sum(t["bytes"] + sum(t["indexes"].values()) for t in found["tables"]) > 0
+def test_an_export_is_imported_into_an_empty_store_with_its_positions_and_goes_on_there(exported, emptied, tmp_path):
+    before, lines = exported
+    (tmp_path / "log").write_bytes(b"".join(lines))
+    assert "3 events" in headrace("import", str(tmp_path / "log"))
+    assert log(emptied) == before
+    assert headrace("export").encode() == b"".join(lines)
 
+    async def go_on():
+        async with PostgresStore.open(emptied.conninfo("shop-write")) as store:
+            return await store.append(Append("carts-1", [NewEvent("shop.Happened.v1", b"4", MOMENT)], Exactly(2)))
 
-@pytest.mark.usefixtures("shop")
-def test_a_store_that_is_not_there_is_named():
-    assert not headrace("stats", "--store", "shoes", code=3)
+    assert asyncio.run(go_on()).position == 4
+    assert "the store has 4 events already" in headrace("import", str(tmp_path / "log"), code=1, said="stderr")
