@@ -21,7 +21,8 @@ class Limits:
     """How much may wait, how much goes into one batch, and how long an outcome is looked for.
 
     There are so many `lanes`: while the server works on one lane's batch, the next is made. From `shared_from` commands
-    that wait, an idle lane leaves the others their share; smaller batches cost more than the overlap gains.
+    that wait, an idle lane leaves the others their share, and half as many are enough to begin beside a busy one;
+    smaller batches cost more than the overlap gains.
     """
 
     waiting: int = 4096
@@ -133,7 +134,8 @@ class GroupCommitter:
         waiting = Waiting(command, asyncio.get_running_loop().create_future(), size, command.claims)
         self._waiting.append(waiting)
         self._bytes += size
-        self._arrived.set()
+        if self._enough():
+            self._arrived.set()
         return waiting.answer
 
     async def _run(self, lane: Lane, session: Session | None) -> None:
@@ -147,6 +149,8 @@ class GroupCommitter:
                 if not isinstance(error, ConnectionLost):
                     log.exception("a batch failed in an unforeseen way; its outcome is looked for")
                 lane.lost.append(session.backend)
+                lane.busy = False
+                self._arrived.set()
                 self._give_up_overdue(lane)
                 await asyncio.sleep(self._limits.retry_seconds[0])
             finally:
@@ -198,7 +202,7 @@ class GroupCommitter:
         lane.busy = False
         while True:
             await asyncio.sleep(0)  # lets the callers of the last batch send their next commands
-            if batch := self._take():
+            if self._enough() and (batch := self._take()):
                 lane.busy = True
                 return batch
             if self._closing:
@@ -232,6 +236,10 @@ class GroupCommitter:
         self._waiting.extendleft(reversed(deferred))
         self._bytes -= size
         return batch
+
+    def _enough(self) -> bool:
+        """Whether what waits is worth a batch now: beside a busy lane, little waits for the end of its batch."""
+        return len(self._waiting) >= self._limits.shared_from // 2 or not any(lane.busy for lane in self._lanes)
 
     def _share(self) -> int:
         """How many commands a batch may have now."""

@@ -1,6 +1,7 @@
 """Runs a service: its API and its health server, until it is told to stop."""
 
 import asyncio
+import gc
 import logging
 import math
 import signal
@@ -49,6 +50,9 @@ async def running(settings: Settings, app: Application, health: Health) -> Async
         listening(settings, app, settings.api_port, tls.server(settings, clients)),
     ):
         health.check("service", lambda: None)
+        # What was loaded until now stays: the collector need not walk over it in the middle of a request.
+        gc.collect()
+        gc.freeze()
         log.info("serving on %s:%s, health on %s", settings.host, settings.api_port, settings.health_port)
         try:
             yield

@@ -338,6 +338,22 @@ async def test_few_commands_go_into_one_batch_although_a_lane_is_idle():
         server.going[0].set()
 
 
+async def test_little_waits_for_the_end_of_the_batch_that_is_under_way():
+    server = Slow()
+    async with Committing(server, replace(TWO, shared_from=8)) as committer:
+        answers = [committer.submit(command("orders-0"))]
+        await server.under_way(1)
+        answers += [committer.submit(command(f"orders-{number}")) for number in range(1, 4)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert server.batches == [["orders-0"]]
+        server.going[0].set()
+        await server.under_way(2)
+        assert server.batches[1] == ["orders-1", "orders-2", "orders-3"]
+        server.going[1].set()
+        await asyncio.gather(*answers)
+
+
 async def test_what_one_lane_has_of_a_stream_no_other_lane_takes_before_it_is_answered():
     server = Slow()
     async with Committing(server, TWO) as committer:
