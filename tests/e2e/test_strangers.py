@@ -199,6 +199,8 @@ async def test_a_worker_that_is_killed_among_strangers_loses_none_of_them(system
             good.append(await place(client, uuid4().hex[:12]))
         system.kill("orders-read")
         await asyncio.to_thread(system.up)
+    # Behind the last stranger of each partition, so that whoever has seen these has met all strangers.
+    good += [await place(client, number) for number in one_of_each_partition()]
     for placed in good:
         await seen(client, placed)
     found = set_aside(sent)
