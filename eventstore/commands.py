@@ -2,10 +2,9 @@
 
 import typer
 
-from eventstore import reading  # noqa: F401  # it registers its commands
+from eventstore import detaching, proving, reading  # noqa: F401  # they register their commands
 from eventstore.bench.commands import bench
 from eventstore.console import store
-from eventstore.evidence import commands  # noqa: F401  # it registers its commands
 
 app = typer.Typer()
 app.add_typer(store, name="store")

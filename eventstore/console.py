@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import psycopg
@@ -19,6 +20,7 @@ from infra.postgres import conninfo
 store = typer.Typer(no_args_is_help=True, help="Look into an event store, move it, and check it.")
 T = TypeVar("T")
 Name = Annotated[str | None, typer.Option("--store", help="Whose store, for example orders; needed if there are more.")]
+Files = Annotated[Path | None, typer.Option("--ranges", help="The folder of detached ranges, if they were moved.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
 
 

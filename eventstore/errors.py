@@ -9,6 +9,8 @@ EventStoreError
 ├── StoreBusy                 the queue is full; nothing was written
 ├── StoreUnavailable          the database can't be reached; nothing was written
 ├── OutcomeUnknown            the connection broke at the commit and the outcome could not be found out
+├── EventsDetached            events that are asked for were taken out of the database
+├── RangeRefused              a range of the log can't be detached or attached; the sentence says why
 ├── LogBroken                 a position is missing from the log
 ├── TopicUnavailable          records could not be published, or what the topic holds could not be found out
 ├── SealedElsewhere           another sealer has sealed these positions
@@ -77,6 +79,14 @@ class StoreUnavailable(EventStoreError):
 
 class OutcomeUnknown(EventStoreError):
     """The connection broke at the commit; repeat with the same idempotency key to learn the outcome."""
+
+
+class EventsDetached(EventStoreError):
+    """Events that are asked for were taken out of the database, into a file."""
+
+
+class RangeRefused(EventStoreError):
+    """A range of the log can't be detached or attached; everything is as it was."""
 
 
 class LogBroken(EventStoreError):

@@ -12,12 +12,13 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 
-from eventstore.errors import StoreUnavailable
+from eventstore.errors import EventsDetached, EventStoreError, StoreUnavailable
 
 # The server gives up first, and says so; a server that says nothing at all is hung up on.
 STATEMENT_SECONDS = 10
 SILENCE_SECONDS = 15
 OPTIONS = f"-c timezone=UTC -c synchronous_commit=on -c statement_timeout={STATEMENT_SECONDS}s -c jit=off"
+DETACHED = "HR002"  # raised by our own schema
 KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 
 
@@ -62,6 +63,12 @@ def hung_up(connection: AsyncConnection[Any]) -> bool:
 def hang_up(connection: AsyncConnection[Any]) -> None:
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as twin:
         twin.shutdown(socket.SHUT_RDWR)
+
+
+def unanswered(error: psycopg.Error) -> EventStoreError:
+    """Why a statement that reads has no answer."""
+    kind = EventsDetached if error.sqlstate == DETACHED else StoreUnavailable
+    return kind(sentence(error))
 
 
 def sentence(error: psycopg.Error) -> str:

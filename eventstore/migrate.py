@@ -27,6 +27,8 @@ WRITER = {
     "snapshots": READER | {"INSERT", "UPDATE", "DELETE"},
     "seals": READER | {"INSERT"},
     "seal_nodes": READER | {"INSERT"},
+    "ranges": READER,
+    "detached": READER,
     "migrations": READER,
 }
 

@@ -7,13 +7,13 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
 from eventstore.errors import StoreUnavailable
-from eventstore.link import connect, patience, sentence
+from eventstore.link import connect, patience, unanswered
 
 Rows = list[tuple[Any, ...]]
 
 
 class Readers:
-    """Runs single reading statements. Raises `StoreUnavailable` when the database can't answer."""
+    """Runs single reading statements. Raises `StoreUnavailable` or `EventsDetached` when there is no answer."""
 
     def __init__(self, conninfo: str, size: int = 4) -> None:
         self._conninfo = conninfo
@@ -31,7 +31,7 @@ class Readers:
                     return await self._run(cursor, query, parameters)
                 except psycopg.Error as error:
                     if fresh or not cursor.connection.closed:
-                        raise StoreUnavailable(sentence(error)) from error
+                        raise unanswered(error) from error
 
     async def _run(self, cursor: AsyncCursor[Any], query: LiteralString, parameters: dict[str, object] | None) -> Rows:
         try:

@@ -13,7 +13,7 @@ from psycopg.errors import DataError, DeadlockDetected, IntegrityError, Serializ
 from eventstore import sql
 from eventstore.batch import Answer, Command, answers, arguments, register
 from eventstore.errors import ConditionFailed, EventStoreError, IdempotencyConflict, InvalidEvent, StoreUnavailable
-from eventstore.link import connect, hung_up, patience, sentence
+from eventstore.link import connect, hung_up, patience, sentence, unanswered
 from eventstore.records import Appended, Condition, IdempotencyKey
 from eventstore.selecting import selected
 
@@ -174,4 +174,4 @@ def meaning(error: psycopg.Error, connection: AsyncConnection[Anything]) -> Conn
             return RolledBack(StoreUnavailable(sentence(error)), transient=True)
         case DataError() | IntegrityError():
             return RolledBack(InvalidEvent(sentence(error)))
-    return RolledBack(StoreUnavailable(sentence(error)))
+    return RolledBack(unanswered(error))

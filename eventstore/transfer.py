@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from eventstore.postgres import recorded
 from eventstore.records import NewEvent, RecordedEvent
 
 PAGE = 1000
+PIECE = 10_000
 COLUMNS = ("int8", "int8", "timestamptz", "timestamptz", "uuid", "text", "text", "bytea", "bytea")
 Progress = Callable[[int], None]
 
@@ -34,13 +36,16 @@ def bring_in(connection: Connection[Any], lines: Iterable[bytes], progress: Prog
             if head:
                 raise ImportRefused(f"the store has {head} events already; an import goes into an empty one")
             count = 0
-            with connection.cursor().copy(sql.statement("import_events")) as copy:
-                copy.set_types(COLUMNS)
-                for count, event in enumerate(followed(lines), 1):
-                    told.update(encode_value(event, "/"))
-                    copy.write_row(row(event))
-                    if count % PAGE == 0:
-                        progress(count)
+            events = followed(lines)
+            while piece := list(islice(events, PIECE)):
+                connection.execute(sql.statement("extend_log"), [count + len(piece)])
+                with connection.cursor().copy(sql.statement("import_events")) as copy:
+                    copy.set_types(COLUMNS)
+                    for event in piece:
+                        told.update(encode_value(event, "/"))
+                        copy.write_row(row(event))
+                count += len(piece)
+                progress(count)
             if count:
                 connection.execute(sql.statement("import_streams"))
                 connection.execute(sql.statement("import_head"))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -13,7 +13,7 @@ from eventstore.errors import EvidenceBroken, SealedElsewhere, StoreUnavailable
 from eventstore.evidence.chain import FIELDS, entry_of
 from eventstore.evidence.ledger import Seal, Versions, cut
 from eventstore.evidence.merkle import Node
-from eventstore.link import connect, patience, sentence
+from eventstore.link import connect, patience, unanswered
 
 ENTRIES = sql.statement("seal_entries")
 PREVIOUS = sql.statement("seal_previous")
@@ -34,7 +34,7 @@ class PostgresLedger:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, conninfo: str) -> AsyncIterator["PostgresLedger"]:
+    async def open(cls, conninfo: str) -> AsyncIterator[Self]:
         """A ledger for the time of a `with`. Raises `StoreUnavailable`."""
         connection = await connect(conninfo)
         try:
@@ -100,4 +100,4 @@ class PostgresLedger:
             try:
                 return await self._connection.cursor(binary=True).execute(query, parameters, prepare=True)
             except psycopg.Error as error:
-                raise StoreUnavailable(sentence(error)) from error
+                raise unanswered(error) from error

@@ -11,5 +11,7 @@ UNION ALL
 (SELECT position, stream, version, id, type, time, recorded_at, data, metadata
    FROM events
   WHERE stream = %(stream)s AND version > coalesce((SELECT version FROM snapshot), 0)
+    AND (SELECT refuse_detached(d.position) FROM detached d
+          WHERE d.stream = %(stream)s AND d.version > coalesce((SELECT version FROM snapshot), 0) LIMIT 1) IS NULL
   ORDER BY version
   LIMIT %(limit)s)

@@ -1,5 +1,6 @@
 SELECT position, version, time, recorded_at, id, stream, type, data, metadata
   FROM events
  WHERE position > %(after)s
+   AND (SELECT refuse_detached(r.last) FROM ranges r WHERE r.file IS NOT NULL AND r.last > %(after)s LIMIT 1) IS NULL
  ORDER BY position
  LIMIT %(limit)s

@@ -139,10 +139,18 @@ def test_an_export_holds_every_event_as_it_was_recorded(filled):
 @pytest.mark.usefixtures("filled")
 def test_stats_count_events_and_the_bytes_of_tables_and_indexes():
     found = json.loads(headrace("stats", "--json"))
-    events = next(table for table in found["tables"] if table["table"] == "events")
-    indexes = ["events_correlation", "events_pkey", "events_stream_version", "events_tags"]
+    events = next(table for table in found["tables"] if table["table"] == "events_1")
+    indexes = [f"events_1_{name}" for name in ("correlation", "pkey", "stream_version", "tags")]
     assert (found["events"], sorted(events["indexes"])) == (3, indexes)
     assert found["bytes"] == sum(t["bytes"] + sum(t["indexes"].values()) for t in found["tables"]) > 0
+
+
+@pytest.mark.usefixtures("filled")
+def test_ranges_are_shown_and_what_can_not_be_moved_is_refused(tmp_path):
+    assert json.loads(headrace("ranges", "--json")) == {"ranges": [{"first": 1, "last": 5_000_000, "file": None}]}
+    assert "no range that is full" in headrace("detach", "--before", "9", "--to", str(tmp_path), code=1, said="stderr")
+    assert "no range is detached" in headrace("attach", code=1, said="stderr")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("shop")

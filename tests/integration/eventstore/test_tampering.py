@@ -32,7 +32,8 @@ SIGNER = Signer("crash-write", Ed25519PrivateKey.generate())
 THIEF = Signer("crash-write", Ed25519PrivateKey.generate())
 KEYS = Keys([SIGNER.public])
 UNGUARDED = """
-    ALTER TABLE events DROP CONSTRAINT events_pkey, DROP CONSTRAINT events_stream_version,
+    ALTER TABLE events DETACH PARTITION events_1; DROP TABLE events; ALTER TABLE events_1 RENAME TO events;
+    ALTER TABLE events DROP CONSTRAINT events_1_pkey, DROP CONSTRAINT events_1_stream_version,
                        DROP CONSTRAINT events_position_check;
     ALTER TABLE seals DROP CONSTRAINT seals_check, DROP CONSTRAINT seals_check1,
                       DROP CONSTRAINT seals_pkey, DROP CONSTRAINT seals_size;

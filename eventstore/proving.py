@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from eventstore.console import AsJson, Name, Place, place, run, store
+from eventstore.console import AsJson, Files, Name, Place, place, run, store
 from eventstore.errors import EvidenceBroken, NotSealed, WitnessUnavailable
 from eventstore.evidence import place as kept
 from eventstore.evidence.checkpoint import opened
@@ -23,6 +23,7 @@ from eventstore.evidence.postgres import PostgresLedger
 from eventstore.evidence.proof import Proof, check, prove
 from eventstore.evidence.verify import Verdict, verify
 from eventstore.evidence.witness import FileWitness
+from eventstore.ranges.moving import WholeLedger
 from infra import notes
 from infra.console import Exit, err, fail, out, show_json
 from infra.errors import NoteRefused
@@ -119,7 +120,11 @@ def checkpoint(name: Name = None, key: KeyFile = None, as_json: AsJson = False) 
 
 @store.command("verify")
 def verify_command(
-    since: FromCheckpoint = None, key: KeyFile = None, name: Name = None, as_json: AsJson = False
+    since: FromCheckpoint = None,
+    key: KeyFile = None,
+    files: Files = None,
+    name: Name = None,
+    as_json: AsJson = False,
 ) -> None:
     """Hold the whole log against its seals and the checkpoints kept outside; name the first bad position.
 
@@ -132,7 +137,8 @@ def verify_command(
         with told(), bar() as progress:
             witnessed = await checkpoints(where) if since is None else notes_of(since)
             task = progress.add_task("verifying", total=None)
-            async with PostgresLedger.open(where.conninfo()) as ledger:
+            async with WholeLedger.open(where.conninfo()) as ledger:
+                await ledger.look(files)
 
                 def heard(done: int, head: int) -> None:
                     progress.update(task, completed=done, total=max(done, head))

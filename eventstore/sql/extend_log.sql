@@ -1,0 +1,1 @@
+SELECT extend_log(current_schema(), %s)

@@ -1,0 +1,1 @@
+ALTER TABLE events ATTACH PARTITION {table} FOR VALUES FROM ({first}) TO ({end})

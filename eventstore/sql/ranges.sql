@@ -1,0 +1,1 @@
+SELECT first, last, file, digest FROM ranges ORDER BY first
