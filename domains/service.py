@@ -14,6 +14,7 @@ from domains.handler import Handler
 from domains.handler import Request as Asked
 from domains.kernel import Domain
 from eventstore.errors import (
+    EventsDetached,
     EventStoreError,
     IdempotencyConflict,
     InvalidEvent,
@@ -38,7 +39,13 @@ STREAMS_READ = "streams:read"
 ETAG = re.compile(r'"([1-9][0-9]{0,17})"')
 KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,200})"')
 PAGE = 500
-RETRY_SECONDS = 1
+AGAIN = "the event store can't answer now; repeat with the same key"
+SOON = {"retry-after": "1"}
+UNANSWERED: dict[type[EventStoreError], tuple[str, str, dict[str, str]]] = {
+    StoreUnavailable: ("store-unavailable", AGAIN, SOON),
+    OutcomeUnknown: ("outcome-unknown", AGAIN, SOON),
+    EventsDetached: ("events-detached", "events that this needs were taken out of the database", {}),
+}
 
 
 def write_side(
@@ -168,9 +175,8 @@ async def problems() -> AsyncIterator[None]:
     except StoreBusy as error:
         wait = {"retry-after": str(max(1, round(error.retry_after)))}
         raise Problem(503, "temporary-reduced-capacity", "too many commands wait", headers=wait) from None
-    except (StoreUnavailable, OutcomeUnknown) as error:
-        slug = "outcome-unknown" if isinstance(error, OutcomeUnknown) else "store-unavailable"
-        wait = {"retry-after": str(RETRY_SECONDS)}
-        raise Problem(503, slug, "the event store can't answer now; repeat with the same key", headers=wait) from None
+    except (StoreUnavailable, OutcomeUnknown, EventsDetached) as error:
+        slug, detail, wait = UNANSWERED[type(error)]
+        raise Problem(503, slug, detail, headers=wait) from None
     except EventStoreError as error:
         raise Problem(500, "internal-error", "the event store failed") from error

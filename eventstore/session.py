@@ -1,6 +1,7 @@
 """One connection that appends. What it can't know it says so: the committer finds out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any as Anything
@@ -8,16 +9,17 @@ from typing import Protocol, Self
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.errors import DataError, DeadlockDetected, IntegrityError, SerializationFailure
+from psycopg.errors import DataError, DeadlockDetected, IntegrityError, SerializationFailure, UniqueViolation
 
-from eventstore import sql
-from eventstore.batch import Answer, Command, answers, arguments, register
+from eventstore import expected, sql
+from eventstore.batch import Answer, Array, Command, answers, arguments, register
 from eventstore.errors import ConditionFailed, EventStoreError, IdempotencyConflict, InvalidEvent, StoreUnavailable
 from eventstore.link import connect, hung_up, patience, sentence, unanswered
 from eventstore.records import Appended, Condition, IdempotencyKey
 from eventstore.selecting import selected
 
 APPEND_BATCH = sql.statement("append_batch")
+APPEND_EXPECTED = sql.statement("append_expected")
 ANSWERED = sql.statement("answered")
 RECORDED = sql.statement("recorded")
 TRACKED = sql.statement("tracked")
@@ -25,6 +27,8 @@ LOCK_HEAD = sql.statement("lock_head")
 FENCE = sql.statement("fence")
 WHOAMI = sql.statement("whoami")
 FENCE_MILLISECONDS = 5000
+ELSEWHERE = {"HR001", UniqueViolation.sqlstate}
+CAREFUL_BATCHES = 16  # after one refusal others are likely, and each costs its batch twice
 
 
 class ConnectionLost(Exception):
@@ -41,6 +45,10 @@ class RolledBack(Exception):
     def __init__(self, error: EventStoreError, *, transient: bool = False) -> None:
         super().__init__(str(error))
         self.error, self.transient = error, transient
+
+
+class SomethingElsewhere(RolledBack):
+    """A stream or a key of the batch is not as it was expected; which one is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class PostgresSession:
     def __init__(self, connection: AsyncConnection[Anything], backend: Backend) -> None:
         self.backend, self._connection = backend, connection
         self._cursor = connection.cursor(binary=True)
+        self._careful = 0
 
     @classmethod
     async def connect(cls, conninfo: str) -> Self:
@@ -88,20 +97,38 @@ class PostgresSession:
             raise StoreUnavailable(sentence(error)) from error
 
     async def append(self, batch: Sequence[Command]) -> Sequence[Answer]:
-        bound = encoded(batch)
         if hung_up(self._connection):
             raise NotSent("the server closed the connection")
         with patience(self._connection):
             try:
                 if (condition := batch[0].condition) is not None:
-                    return await self._append_if(condition, batch, bound)
-                await self._cursor.execute(APPEND_BATCH, bound, prepare=True)
+                    return await self._append_if(condition, batch)
+                if self._careful:
+                    self._careful -= 1
+                elif expected.says_where(batch):
+                    with suppress(SomethingElsewhere):
+                        return await self._append_expected(batch)
+                    self._careful = CAREFUL_BATCHES
+                await self._cursor.execute(APPEND_BATCH, encoded(arguments, batch), prepare=True)
                 return answers(batch, await self._cursor.fetchall())
             except psycopg.Error as error:
                 raise meaning(error, self._connection) from error
 
-    async def _append_if(self, condition: Condition, batch: Sequence[Command], bound: Sequence[object]) -> list[Answer]:
+    async def _append_expected(self, batch: Sequence[Command]) -> list[Answer]:
+        """All of them, if all say rightly where their stream stands, which saves a look at each."""
+        bound = encoded(expected.arguments, batch)
+        try:
+            await self._cursor.execute(APPEND_EXPECTED, bound, prepare=True)
+        except psycopg.Error as error:
+            if error.sqlstate in ELSEWHERE:
+                raise SomethingElsewhere(InvalidEvent(sentence(error))) from error
+            raise
+        [[base]] = await self._cursor.fetchall()
+        return expected.answers(batch, base)
+
+    async def _append_if(self, condition: Condition, batch: Sequence[Command]) -> list[Answer]:
         """Under the lock of the head, which the append takes too. A command that was answered before is again."""
+        bound = encoded(arguments, batch)
         async with self._connection.transaction():
             await self._cursor.execute(LOCK_HEAD)
             await self._cursor.execute(ANSWERED, {"key": batch[0].idempotency and batch[0].idempotency.key})
@@ -157,10 +184,12 @@ class PostgresSession:
         await self._connection.close()
 
 
-def encoded(batch: Sequence[Command]) -> Sequence[object]:
+def encoded(
+    encode: Callable[[Sequence[Command]], Sequence[Array | None]], batch: Sequence[Command]
+) -> Sequence[object]:
     """What PostgreSQL could not even be sent is refused before anything was sent."""
     try:
-        return arguments(batch)
+        return encode(batch)
     except Exception as error:
         raise RolledBack(InvalidEvent(f"can't be encoded: {error}")) from error
 

@@ -5,4 +5,4 @@ GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
 GRANT INSERT ON events, idempotency, streams, tracking, snapshots, seals, seal_nodes TO {role};
 GRANT UPDATE ON head, streams, tracking, snapshots TO {role};
 GRANT DELETE ON snapshots, idempotency TO {role};
-GRANT EXECUTE ON FUNCTION append_batch TO {role};
+GRANT EXECUTE ON FUNCTION append_batch, append_expected TO {role};

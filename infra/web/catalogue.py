@@ -15,6 +15,9 @@ PROBLEMS = {
         "Client certificate required", "This address answers only to a certificate of the system's own authority."
     ),
     "content-too-large": Kind("Body too large", "The body is larger than this service takes."),
+    "events-detached": Kind(
+        "Events are detached", "Old events that this needs were taken out of the database; they can be brought back."
+    ),
     "gateway-timeout": Kind("A service did not answer in time", "It may or may not have acted; repeat with the key."),
     "idempotency-conflict": Kind(
         "Idempotency key reused", "The key was used before, with another request. Use a new key for a new request."

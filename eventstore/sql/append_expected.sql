@@ -1,0 +1,1 @@
+SELECT append_expected(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
