@@ -1,6 +1,7 @@
 """What was acknowledged is there and nothing else is, whatever dies when."""
 
 import asyncio
+import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from eventstore.link import connect, patience
 from eventstore.postgres import PostgresStore
 from eventstore.records import Any, Append, Appended, IdempotencyKey, NewEvent
 from infra.postgres import conninfo
+
+KILLS = int(os.environ.get("HEADRACE_STORE_KILLS", "3"))  # of PostgreSQL, for each seed
 
 
 @dataclass
@@ -96,7 +99,7 @@ async def test_postgresql_is_killed_under_load(place, seed):
         load = Load(store, seed)
 
         async def disturb():
-            for _ in range(3):
+            for _ in range(KILLS):
                 await asyncio.sleep(chance.uniform(0.1, 0.6))
                 await asyncio.to_thread(place.floor.kill, "postgres")
                 await asyncio.sleep(chance.uniform(0, 0.2))
