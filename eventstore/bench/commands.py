@@ -1,10 +1,11 @@
-"""headrace bench append | read | rehydrate"""
+"""headrace bench append | read | rehydrate | growth | memory"""
 
 import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from eventstore.bench import fold, limit, ours, peer
 from eventstore.bench.figures import Figure, Round
+from eventstore.bench.growth import Grown, tail
 from eventstore.bench.place import Place, opened
 from eventstore.console import AsJson, store_errors
 from infra.console import err, out, show_json
@@ -21,6 +23,7 @@ from infra.native import here
 bench = typer.Typer(no_args_is_help=True, help="Measure the store beside a peer and beside the server's limit.")
 LIMIT_ROWS = 100_000
 TRIAL_SECONDS = 1.0
+SAMPLES = 20
 
 Rounds = Annotated[int, typer.Option(min=1, max=99, help="Each figure is the median of so many rounds.")]
 Payload = Annotated[int, typer.Option(min=11, max=1_000_000, help="Bytes of each event.")]
@@ -84,6 +87,58 @@ def rehydrate(
         cold, kept, other = (Figure.of(side) for side in zip(*taken, strict=True))
         found = compared(cold, other) | {"with_snapshot": compared(kept, other)}
         show("rehydrate", {"events": events, **found, **surroundings(place, payload)}, as_json)
+
+
+@bench.command()
+def growth(  # noqa: PLR0917  # they are options
+    events: Annotated[int, typer.Option(min=100_000, max=100_000_000, help="So many the log has.")] = 5_000_000,
+    writers: Annotated[int, typer.Option(min=1, max=4096, help="Callers that wait for their answers.")] = 64,
+    payload: Payload = 250,
+    seconds: Seconds = 5.0,
+    rounds: Rounds = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Append to a log that has grown, and read its tail, in turns with an empty log."""
+    with measuring() as place:
+        grown, done = Grown.beside(place), 0
+        while done < events:
+            done = grown.grow(done, payload)
+            told(f"{done:,} of {events:,} events")
+        grown.settle()
+        taken: dict[str, list[Round]] = {"append": [], "append_empty": [], "tail": [], "tail_empty": []}
+        for number in range(rounds):
+            told(f"round {number + 1} of {rounds}")
+            for name, where in (("", grown.place), ("_empty", place)):
+                taken[f"append{name}"].append(uvloop.run(ours.appends(where.conninfo, writers, 1, payload, seconds)))
+                taken[f"tail{name}"].append(uvloop.run(tail(where.conninfo)))
+        found = {name: Figure.of(each) for name, each in taken.items()}
+        figures = {name: known(figure) for name, figure in found.items()}
+        ratios = {
+            f"ratio_{name}": found[name].events_per_second / found[f"{name}_empty"].events_per_second
+            for name in ("append", "tail")
+        }
+        show(
+            "growth",
+            {"events": done, "writers": writers, **figures, **ratios, **surroundings(place, payload)},
+            as_json,
+        )
+
+
+@bench.command()
+def memory(
+    writers: Annotated[int, typer.Option(min=1, max=4096, help="Callers that wait for their answers.")] = 64,
+    payload: Payload = 250,
+    seconds: Seconds = 300.0,
+    as_json: AsJson = False,
+) -> None:
+    """The memory of a process that appends as fast as it can, at twenty moments."""
+    with measuring() as place:
+        told(f"appending for {seconds:.0f} s")
+        found = uvloop.run(ours.memory(place.conninfo, writers, payload, seconds, SAMPLES))
+        settled = found[SAMPLES // 10 :]
+        ratio = median(settled[-3:]) / median(settled[:3])
+        shown = {"resident_mib": [round(each, 1) for each in found], "ratio_end_to_begin": ratio}
+        show("memory", {"writers": writers, "seconds": seconds, **shown, **surroundings(place, payload)}, as_json)
 
 
 @dataclass(frozen=True, slots=True)

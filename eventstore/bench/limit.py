@@ -35,7 +35,7 @@ def rows(count: int, payload: int) -> bytes:
 def copies(conninfo: str, encoded: bytes, count: int) -> Round:
     """One transaction into an empty table with the same columns and indexes."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        connection.execute("CREATE TABLE bound (LIKE events INCLUDING ALL)")
+        connection.execute("CREATE TABLE bound (LIKE events_1 INCLUDING ALL)")
         try:
             began = perf_counter()
             with connection.cursor() as cursor, cursor.copy("COPY bound FROM STDIN (FORMAT BINARY)") as copy:

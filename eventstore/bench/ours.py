@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from time import perf_counter
 from uuid import uuid4
 
+import psutil
+
 from eventstore.bench.figures import Round
 from eventstore.postgres import PostgresStore
 from eventstore.records import Any, Append, Exactly, IdempotencyKey, NewEvent
@@ -44,6 +46,17 @@ async def appends(conninfo: str, writers: int, events: int, payload: int, second
         return Round(events * len(latencies), perf_counter() - began, latencies)
 
 
+async def memory(conninfo: str, writers: int, payload: int, seconds: float, samples: int) -> list[float]:
+    """MiB resident in this process while it appends, now and then."""
+    data, process, found = body(payload), psutil.Process(), []
+    async with PostgresStore.open(conninfo) as store:
+        for _ in range(samples):
+            end = perf_counter() + seconds / samples
+            await asyncio.gather(*(write(store, data, 1, end) for _ in range(writers)))
+            found.append(process.memory_info().rss / 2**20)
+    return found
+
+
 async def fill(conninfo: str, events: int, payload: int, stream: str | None = None) -> None:
     """Record so many events, in one stream or in streams of ten."""
     data = body(payload)
@@ -61,8 +74,12 @@ def batch(stream: str, data: bytes, events: int) -> Append:
 async def reads(conninfo: str, page: int) -> Round:
     """The whole log, decoded to events."""
     async with PostgresStore.open(conninfo) as store:
-        await store.read_log(limit=page)
-        position, count, began = 0, 0, perf_counter()
-        while found := await store.read_log(after=position, limit=page):
-            position, count = found[-1].position, count + len(found)
-        return Round(count, perf_counter() - began)
+        return await walk(store, 0, page)
+
+
+async def walk(store: PostgresStore, after: int, page: int) -> Round:
+    await store.read_log(after=after, limit=page)
+    position, count, began = after, 0, perf_counter()
+    while found := await store.read_log(after=position, limit=page):
+        position, count = found[-1].position, count + len(found)
+    return Round(count, perf_counter() - began)
