@@ -11,11 +11,12 @@ import orjson
 from fastapi import FastAPI, Request, Response
 
 from domains.kernel import Domain
+from gateway.instance import Limits
 from gateway.openapi import document
 from gateway.pages import page
 from gateway.proxy import Proxy, Services
 from gateway.routes import SIDES, Routes, Side
-from gateway.upstream import Limits, Upstream
+from gateway.upstream import Upstream
 from infra.health import Health
 from infra.oidc import Verifier
 from infra.settings import Settings
@@ -74,12 +75,12 @@ def known_services(settings: Settings, domains: Mapping[str, Domain], limits: Li
     """The services of the domains that exist. Each must prove its name, wherever it is."""
     context, services = tls.client(settings), dict[tuple[str, Side], Upstream]()
     for domain, side in product(domains, SIDES):
-        address = settings.services.get(domain, {}).get(side)
-        if address is None:
+        addresses = settings.services.get(domain, {}).get(side)
+        if not addresses:
             # One domain that is not deployed must not take the others from the air.
             log.warning("no address is known for %s-%s", domain, side)
         else:
-            services[domain, side] = Upstream(address, f"{domain}-{side}", context, limits)
+            services[domain, side] = Upstream(addresses, f"{domain}-{side}", context, limits)
     return services
 
 

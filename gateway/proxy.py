@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
+from math import ceil
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.connection import Connection
-from gateway.errors import BadAnswer, BrokenOff, Busy, TooSlow, Unreachable
+from gateway.errors import BadAnswer, BrokenOff, Busy, SetAside, TooSlow, Unreachable
 from gateway.routes import PREFIX, Routes, Side, Target
 from gateway.upstream import Upstream
 from infra.oidc import Verifier, authorize
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 BODY_SECONDS = 20.0
 CLOSE = {"connection": "close"}
 JSON = b"application/json"
+WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([1-9][0-9]{0,5})\"?\s*(?=$|[,;])")
+ASYNC = re.compile(r"(?:^|,)\s*respond-async\s*(?=$|[,;])")
 ONCE = frozenset({b"content-type", b"idempotency-key", b"consistency-token", b"authorization"})
 REQUEST_HEADERS = ONCE | {b"accept", b"if-match", b"if-none-match", b"prefer"}
 ANSWER_HEADERS = frozenset(
@@ -58,11 +62,16 @@ class Proxy:
         if upstream is None:
             raise unavailable(f"no service is known for {target.domain} ({target.side} side)")
         repeatable = scope["method"] == "GET" or bool(values(headers, b"idempotency-key"))
-        request = written(scope, upstream.authority, headers, body)
+        seconds = patience(headers, upstream.limits.answer_seconds)
+        request = written(scope, upstream.authority, headers, body, seconds)
         try:
-            async with upstream.exchange(request, repeatable=repeatable) as connection:
+            async with upstream.exchange(request, repeatable=repeatable, seconds=seconds) as connection:
                 await relay(connection, send, upstream.limits.stall_seconds)
-        except (Unreachable, Busy) as error:
+        except Busy as error:
+            raise Problem(503, "temporary-reduced-capacity", str(error), headers={"retry-after": "1"}) from None
+        except SetAside as error:
+            raise unavailable(str(error), error.seconds) from None
+        except Unreachable as error:
             raise unavailable(str(error)) from None
         except TooSlow as error:
             raise Problem(504, "gateway-timeout", f"{error}; it may or may not have acted") from None
@@ -110,14 +119,25 @@ async def parts(receive: Receive) -> AsyncIterator[bytes]:
         more = message.get("more_body", False)
 
 
-def written(scope: Scope, authority: bytes, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """The request as the service gets it: the address byte for byte, our own ids, and a length."""
+def patience(headers: list[tuple[bytes, bytes]], most: float) -> float:
+    """For how many seconds the client waits: what it prefers (RFC 7240), if that is less than we do.
+
+    One that asks for an answer later gets one in any case, so that its `wait` is the service's.
+    """
+    preferred = ",".join(values(headers, b"prefer")).lower()
+    found = WAIT.search(preferred)
+    return min(float(found[1]), most) if found and ASYNC.search(preferred) is None else most
+
+
+def written(scope: Scope, authority: bytes, headers: list[tuple[bytes, bytes]], body: bytes, seconds: float) -> bytes:
+    """The request as the service gets it: the address byte for byte, our own ids, how long we wait, and a length."""
     context, query = current(), scope["query_string"]
     target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
     lines = [scope["method"].encode() + b" " + target + b" HTTP/1.1", b"host: " + authority]
     lines += [name + b": " + value for name, value in headers]
     lines.append(b"x-request-id: " + context.request_id.encode())
     lines.append(b"traceparent: " + context.traceparent.encode())
+    lines.append(b"x-request-timeout-ms: %d" % (seconds * 1000))
     if scope["method"] == "POST":
         lines.append(b"content-length: %d" % len(body))
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
@@ -142,5 +162,5 @@ def declared_length(connection: Connection) -> bytes | None:
     return next((value for name, value in connection.headers if name == b"content-length"), None)
 
 
-def unavailable(detail: str) -> Problem:
-    return Problem(503, "service-unavailable", detail, headers={"retry-after": "1"})
+def unavailable(detail: str, seconds: float = 1.0) -> Problem:
+    return Problem(503, "service-unavailable", detail, headers={"retry-after": str(max(1, ceil(seconds)))})

@@ -1,127 +1,144 @@
-"""A service behind the gateway: pooled connections with mutual TLS, and careful repeats."""
+"""A service behind the gateway: its instances, which of them is asked, and careful repeats."""
 
 import asyncio
+import ipaddress
 import logging
 import re
+import socket
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from random import sample, uniform
 
+from gateway.breaker import Budget
 from gateway.connection import Connection
-from gateway.errors import BrokenOff, Busy, TooSlow, Unreachable
+from gateway.errors import BrokenOff, SetAside, Unreachable
+from gateway.instance import Instance, Limits, now
 from infra.errors import SettingsError
 
 ADDRESS = re.compile(r"https://(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:(?P<port>[0-9]{1,5}))?/?")
+RESOLVE_SECONDS = 5.0
+MOST_INSTANCES_TRIED = 3
+LONGEST_PAUSE = 0.05
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    connections: int = 128
-    connect_seconds: float = 2.0
-    queue_seconds: float = 5.0
-    answer_seconds: float = 30.0
-    stall_seconds: float = 30.0
-    idle_seconds: float = 30.0
+Place = tuple[str, int]
 
 
 class Upstream:
-    """One service at an address, whose certificate must carry `name`."""
+    """One service, at one address or several; a name in DNS stands for all that it leads to."""
 
-    def __init__(self, address: str, name: str, tls: ssl.SSLContext, limits: Limits) -> None:
-        self._host, self._port = place(address)
-        self._name = name
-        self._tls, self.limits = tls, limits
-        self._idle: deque[Connection] = deque()
-        self._slots = asyncio.Semaphore(limits.connections)
+    def __init__(self, addresses: Sequence[str], name: str, tls: ssl.SSLContext, limits: Limits) -> None:
+        self._addresses = [place(address) for address in addresses]
+        self._name, self._tls, self.limits = name, tls, limits
+        self._instances: dict[Place, Instance] = {}
+        self._resolve_at, self._resolving = 0.0, asyncio.Lock()
+        self._refresh: asyncio.Task[None] | None = None
+        self._budget = Budget()
 
     @property
     def authority(self) -> bytes:
         return self._name.encode()
 
     @asynccontextmanager
-    async def exchange(self, request: bytes, *, repeatable: bool) -> AsyncIterator[Connection]:
-        """A connection on which the answer to the request has begun. Raises `UpstreamError`."""
-        await self._slot()
+    async def exchange(self, request: bytes, *, repeatable: bool, seconds: float) -> AsyncIterator[Connection]:
+        """A connection on which the answer to the request has begun, within so many seconds in all.
+
+        Raises `UpstreamError`.
+        """
+        deadline = now() + seconds
+        await self._found()
+        self._budget.earn()
+        instance, connection = await self._answered(request, repeatable, deadline)
         try:
-            connection = await self._answered(request, repeatable)
-            try:
-                yield connection
-            finally:
-                self._release(connection)
+            yield connection
         finally:
-            self._slots.release()
+            instance.release(connection)
 
     async def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        if self._refresh is not None:
+            self._refresh.cancel()
+        for instance in self._instances.values():
+            instance.close()
 
-    async def _slot(self) -> None:
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
-        try:
-            async with asyncio.timeout(self.limits.queue_seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise Busy(f"{self._name} has too much to do") from None
-
-    async def _answered(self, request: bytes, repeatable: bool) -> Connection:
-        connection = self._pooled()
-        if connection is not None:
+    async def _answered(self, request: bytes, repeatable: bool, deadline: float) -> tuple[Instance, Connection]:
+        """Asks until there is an answer. What was not sent goes to another instance; what may have been is repeated
+        once, if that does no harm: an idle connection may die just when it is used again."""
+        tried: list[Instance] = []
+        repeated = False
+        while True:
+            instance = self._choose(tried)
             try:
-                return await self._ask(connection, request)
-            except BrokenOff:
-                # An idle connection may die just when it is used again; that says nothing about the service.
-                if not repeatable:
+                return instance, await instance.ask(request, deadline, fresh=repeated)
+            except Unreachable:
+                tried.append(instance)
+                if len(tried) >= MOST_INSTANCES_TRIED or not self._others(tried):
                     raise
-        return await self._ask(await self._connect(), request)
+            except BrokenOff as error:
+                elsewhere = bool(self._others([instance]))
+                if not repeatable or repeated or not (error.pooled or elsewhere) or not self._budget.spend():
+                    raise
+                repeated = True
+                if elsewhere:
+                    tried.append(instance)
+                    await asyncio.sleep(uniform(0, LONGEST_PAUSE))  # noqa: S311  # no secret
 
-    async def _ask(self, connection: Connection, request: bytes) -> Connection:
-        try:
-            async with asyncio.timeout(self.limits.answer_seconds):
-                await connection.exchange(request)
-        except TimeoutError:
-            connection.close()
-            raise TooSlow(f"{self._name} did not answer in time") from None
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _others(self, tried: Sequence[Instance]) -> list[Instance]:
+        return [one for one in self._instances.values() if one not in tried and one.breaker.allows(now())]
 
-    def _pooled(self) -> Connection | None:
-        oldest = asyncio.get_running_loop().time() - self.limits.idle_seconds
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.reusable and connection.idle_since > oldest:
-                return connection
-            connection.close()
-        return None
+    def _choose(self, tried: Sequence[Instance]) -> Instance:
+        """The less loaded of two that are well. Raises `SetAside` if none is."""
+        candidates = self._others(tried)
+        if not candidates:
+            waits = min((one.breaker.waits(now()) for one in self._instances.values()), default=1.0)
+            raise SetAside(f"{self._name} has failed again and again", waits)
+        return min(sample(candidates, min(2, len(candidates))), key=lambda one: one.load)
 
-    def _release(self, connection: Connection) -> None:
-        if connection.complete and connection.reusable:
-            connection.idle_since = asyncio.get_running_loop().time()
-            self._idle.append(connection)
-        else:
-            connection.close()
+    async def _found(self) -> None:
+        """Sees to it that the instances are known. Raises `Unreachable` if there are none."""
+        if now() < self._resolve_at and self._instances:
+            return
+        if self._instances:
+            if self._refresh is None or self._refresh.done():
+                self._refresh = asyncio.create_task(self._resolve(), name=f"addresses of {self._name}")
+            return
+        await self._resolve()
+        if not self._instances:
+            raise Unreachable(f"no address of {self._name} is known")
 
-    async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self.limits.connect_seconds):
-                _, connection = await loop.create_connection(
-                    Connection, self._host, self._port, ssl=self._tls, server_hostname=self._name
-                )
-        except (OSError, TimeoutError) as error:
-            log.warning("%s cannot be reached: %r", self._name, error)
-            raise Unreachable(f"{self._name} cannot be reached") from error
-        return connection
+    async def _resolve(self) -> None:
+        async with self._resolving:
+            if now() < self._resolve_at:
+                return
+            places = [found for address in self._addresses for found in await resolved(address)]
+            self._resolve_at = now() + RESOLVE_SECONDS
+            if not places:
+                log.warning("no address of %s can be found", self._name)
+                return
+            for gone in self._instances.keys() - places:
+                self._instances.pop(gone).close()
+            for new in places:
+                if new not in self._instances:
+                    self._instances[new] = Instance(new, self._name, self._tls, self.limits)
 
 
-def place(address: str) -> tuple[str, int]:
+async def resolved(address: Place) -> list[Place]:
+    """The places that an address leads to; none if its name is unknown."""
+    host, port = address
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        return [address]
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return list(dict.fromkeys((str(where[0]), port) for *_, where in found))
+
+
+def place(address: str) -> Place:
     """Host and port of an address. Raises `SettingsError` for one that is not `https://host[:port]`."""
     match = ADDRESS.fullmatch(address)
     if match is None:

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, DirectoryPath, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    DirectoryPath,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as Unparsable
 
@@ -25,6 +33,7 @@ def https(address: str) -> str:
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Https = Annotated[str, AfterValidator(https)]
+Places = Annotated[tuple[Https, ...], BeforeValidator(lambda one: (one,) if isinstance(one, str) else one)]
 
 
 class Settings(BaseSettings):
@@ -32,6 +41,8 @@ class Settings(BaseSettings):
 
     Idempotency keys are kept for `idempotency_hours` at least. A snapshot of an aggregate is kept after
     `snapshot_every` events, and `hot_aggregates` stay in memory; 0 is never.
+
+    `services` says for each domain and side where it answers: an address, or a list of them.
 
     `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem`, `password` and `signing.key`; `evidence`
     is the folder in which checkpoints are kept outside the databases.
@@ -56,7 +67,7 @@ class Settings(BaseSettings):
     idempotency_hours: float = Field(default=168.0, ge=1, le=24 * 365)
     snapshot_every: int = Field(default=100, ge=0, le=1_000_000)
     hot_aggregates: int = Field(default=10_000, ge=0, le=10_000_000)
-    services: Mapping[str, Mapping[str, Https]] = Field(default_factory=dict)
+    services: Mapping[str, Mapping[str, Places]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _two_ports(self) -> Self:

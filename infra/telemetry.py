@@ -22,10 +22,14 @@ ids = RandomIdGenerator()
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """The request that is being answered; `traceparent` names our own span of it."""
+    """The request that is being answered; `traceparent` names our own span of it.
+
+    `deadline`, in the loop's time, is when its caller gives up, if he has said so.
+    """
 
     request_id: str
     traceparent: str
+    deadline: float | None = None
 
     @property
     def trace_id(self) -> str:
@@ -54,11 +58,11 @@ def about(request_id: str | None, traceparent: str | None) -> Iterator[None]:
         CONTEXT.reset(before)
 
 
-def begin(request_id: str | None, traceparent: str | None) -> RequestContext:
+def begin(request_id: str | None, traceparent: str | None, deadline: float | None = None) -> RequestContext:
     """The context of a new request. What a client sent is taken over only if it is well-formed."""
     if request_id is None or REQUEST_ID.fullmatch(request_id) is None:
         request_id = token_hex(16)
-    return RequestContext(request_id, child(traceparent))
+    return RequestContext(request_id, child(traceparent), deadline)
 
 
 def child(traceparent: str | None) -> str:

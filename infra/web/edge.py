@@ -43,7 +43,10 @@ class Edge:
             return
         began = perf_counter()
         sent = Sent(scope["headers"])
-        context = begin(sent.request_id, sent.traceparent)
+        # Only our own gateway may say how long it waits; others could make us give up what we have begun.
+        patience = sent.timeout if self._rules.peers is not None else None
+        deadline = asyncio.get_running_loop().time() + patience if patience is not None else None
+        context = begin(sent.request_id, sent.traceparent, deadline)
         CONTEXT.set(context)
         exchange = Exchange(scope, receive, send, context, self._rules)
         try:
@@ -58,7 +61,8 @@ class Edge:
         try:
             exchange.admit(sent)
             receive = exchange.bounded_receive if sent.chunked else exchange.receive
-            await self._app(exchange.scope, receive, exchange.send)
+            async with exchange.limit:
+                await self._app(exchange.scope, receive, exchange.send)
         except Problem as problem:
             await exchange.refuse(problem)
         except ClientDisconnect:
@@ -66,25 +70,30 @@ class Edge:
         except asyncio.CancelledError:
             await exchange.refuse(STOPPING)
             raise
-        except Exception:
+        except Exception as error:
+            if isinstance(error, TimeoutError) and exchange.limit.expired():
+                await exchange.refuse(LATE)
+                return
             log.exception("an error that nobody expected")
             await exchange.refuse(BROKEN)
 
 
 BROKEN = Problem(500, "internal-error", "something broke; the request id finds the log lines")
+LATE = Problem(504, "gateway-timeout", "the caller has given up meanwhile; it may or may not have acted")
 STOPPING = Problem(503, "service-unavailable", "the service stops", headers={"retry-after": "1", **CLOSE})
 
 
 class Sent:
     """What the edge needs of a request's head, found in one pass."""
 
-    __slots__ = ("chunked", "hosts", "length", "request_id", "traceparent")
+    __slots__ = ("chunked", "hosts", "length", "request_id", "timeout", "traceparent")
 
     def __init__(self, headers: Headers) -> None:
         self.request_id: str | None = None
         self.traceparent: str | None = None
         self.length = self.hosts = 0
         self.chunked = False
+        self.timeout: float | None = None
         for name, value in headers:
             if name == b"x-request-id":
                 self.request_id = value.decode("latin-1")
@@ -96,16 +105,19 @@ class Sent:
                 self.chunked = True
             elif name == b"host":
                 self.hosts += 1
+            elif name == b"x-request-timeout-ms" and value.isdigit() and len(value) < 10:
+                self.timeout = int(value) / 1000
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its answer. `limit` ends what the caller no longer waits for; a beginning answer lifts it."""
 
-    __slots__ = ("_rules", "_seen", "_send", "context", "receive", "scope", "status")
+    __slots__ = ("_rules", "_seen", "_send", "context", "limit", "receive", "scope", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, context: RequestContext, rules: Rules) -> None:
         self.scope, self.receive, self.context, self.status = scope, receive, context, 0
         self._send, self._rules, self._seen = send, rules, 0
+        self.limit = asyncio.timeout_at(context.deadline)
 
     def admit(self, sent: Sent) -> None:
         """Raises the problem of a request that is not even looked at."""
@@ -135,6 +147,8 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.context.deadline is not None and not self.limit.expired():
+                self.limit.reschedule(None)
             own = (b"x-request-id", self.context.request_id.encode())
             message["headers"] = [*message.get("headers", ()), own, *self._rules.headers]
         await self._send(message)

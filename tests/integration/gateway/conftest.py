@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import socket
+import ssl
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -19,7 +21,7 @@ from yarl import URL
 
 from domains.kernel import Command, Decider, Domain, Event, Row, View
 from gateway.app import gateway
-from gateway.upstream import Limits
+from gateway.instance import Limits
 from infra.health import Health
 from infra.issuer.app import issuer
 from infra.pki import Authority, write
@@ -137,6 +139,72 @@ class Recorder:
         self.answers.clear()
 
 
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+class Scripted:
+    """A service that speaks TLS, and then exactly the bytes that the test wants: one script for each request."""
+
+    def __init__(self, settings):
+        self.settings, self.identity = settings, settings
+        self.forget()
+        self.connections = 0
+        self.open = set()
+
+    def forget(self):
+        self.requests, self.scripts = [], []
+
+    @asynccontextmanager
+    async def running(self):
+        await self.start()
+        yield
+        await self.stop()
+
+    async def start(self):
+        context = tls.server(self.identity, ssl.CERT_REQUIRED)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.settings.api_port, ssl=context)
+
+    async def stop(self):
+        self._server.close()
+        for writer in list(self.open):
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        self.open.add(writer)
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            while not writer.is_closing():
+                request = await whole_request(reader)
+                self.requests.append(request)
+                await self._play(self.scripts.pop(0) if self.scripts else (OK,), writer)
+        self.open.discard(writer)
+        writer.close()
+
+    async def _play(self, script, writer):
+        for part in script:
+            if part == "abort":
+                writer.transport.abort()
+            elif part == "close":
+                writer.close()
+            elif isinstance(part, float):
+                await asyncio.sleep(part)
+            else:
+                writer.write(part)
+                await writer.drain()
+
+
+async def whole_request(reader):
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    return head + (await reader.readexactly(int(length[1])) if length else b"")
+
+
+@pytest.fixture(scope="session")
+def scripted():
+    return Scripted
+
+
 class World:
     """The whole chain, and the ways to use and misuse it."""
 
@@ -153,7 +221,7 @@ class World:
     async def running(self):
         clients = json.dumps({"operator": {"secret": SECRET, "scopes": SCOPES}}).encode()
         write(self.issuer_settings.credentials / "clients.json", clients)
-        limits = Limits(connect_seconds=1.0, answer_seconds=1.0, stall_seconds=1.0, queue_seconds=1.0)
+        limits = Limits(connect_seconds=1.0, answer_seconds=1.0, stall_seconds=1.0, queue_seconds=1.0, failures=1000)
         async with AsyncExitStack() as stack:
             health = Health()
             await stack.enter_async_context(running(self.issuer_settings, issuer(self.issuer_settings, health), health))

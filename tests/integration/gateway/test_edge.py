@@ -34,10 +34,10 @@ class Inside:
 
     def __init__(self, settings_of):
         self.settings, self.health, self.release = settings_of("parcels-write"), Health(), asyncio.Event()
-        self.begun, self.bodies = 0, []
+        self.begun, self.given_up, self.bodies = 0, 0, []
         self.app = application("inside", self.settings, self.health, peers=frozenset({"gateway"}), body_limit=LIMIT)
         self.app.add_api_route("/typed/{id}", self.typed, methods=["POST"])
-        for path in ("quick", "slow", "broken", "problem", "half", "body"):
+        for path in ("quick", "slow", "trickle", "broken", "problem", "half", "body"):
             self.app.add_route(f"/{path}", getattr(self, path), methods=["GET", "POST"])
 
     async def typed(self, id: int, body: Body) -> dict[str, int]:
@@ -48,8 +48,20 @@ class Inside:
 
     async def slow(self, _):
         self.begun += 1
-        await self.release.wait()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
         return Response(b"slow")
+
+    async def trickle(self, _):
+        async def parts():
+            yield b"begin"
+            await asyncio.sleep(0.2)
+            yield b"end"
+
+        return StreamingResponse(parts())
 
     async def broken(self, _):
         raise RuntimeError("s3cret")
@@ -420,6 +432,17 @@ async def test_a_head_that_does_not_come_to_its_end_is_not_waited_for(inside, mu
         async with connected(inside.settings.api_port, mutual) as (reader, writer):
             writer.write(begin)
             await reader.read()
+
+
+async def test_what_nobody_waits_for_any_more_is_given_up(inside, say):
+    answer = await say(GET.replace(b"quick", b"slow") + b"x-request-timeout-ms: 100\r\n" + LAST)
+    assert (problem(answer)["status"], problem(answer)["type"]) == (504, "/problems/gateway-timeout")
+    assert inside.given_up == 1
+
+
+async def test_an_answer_that_has_begun_is_not_given_up(say):
+    answer = await say(GET.replace(b"quick", b"trickle") + b"x-request-timeout-ms: 100\r\n" + LAST)
+    assert b"end" in answer
 
 
 async def test_stopping_finishes_what_runs_and_takes_nothing_new(settings_of, mutual):

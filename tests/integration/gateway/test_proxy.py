@@ -166,6 +166,7 @@ async def test_only_listed_request_headers_are_passed_on(world):
     assert headers.pop("host") == "parcels-read"
     assert headers.pop("x-request-id") == answer.headers["x-request-id"]
     assert headers.pop("traceparent")
+    assert headers.pop("x-request-timeout-ms") == "1000"
     assert headers == passed
 
 

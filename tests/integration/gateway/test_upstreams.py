@@ -2,15 +2,10 @@
 
 import asyncio
 import json
-import re
-import ssl
-from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
 import pytest_asyncio
-
-from infra.web import tls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -19,67 +14,9 @@ ABORT, CLOSE = "abort", "close"
 SLOW = 2.0
 
 
-class Scripted:
-    """A service that speaks TLS, and then exactly the bytes that the test wants: one script for each request."""
-
-    def __init__(self, settings):
-        self.settings, self.identity = settings, settings
-        self.forget()
-        self.connections = 0
-        self.open = set()
-
-    def forget(self):
-        self.requests, self.scripts = [], []
-
-    @asynccontextmanager
-    async def running(self):
-        await self.start()
-        yield
-        await self.stop()
-
-    async def start(self):
-        context = tls.server(self.identity, ssl.CERT_REQUIRED)
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.settings.api_port, ssl=context)
-
-    async def stop(self):
-        self._server.close()
-        for writer in list(self.open):
-            writer.transport.abort()
-        await self._server.wait_closed()
-
-    async def _serve(self, reader, writer):
-        self.connections += 1
-        self.open.add(writer)
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while not writer.is_closing():
-                request = await whole_request(reader)
-                self.requests.append(request)
-                await self._play(self.scripts.pop(0) if self.scripts else (OK,), writer)
-        self.open.discard(writer)
-        writer.close()
-
-    async def _play(self, script, writer):
-        for part in script:
-            if part is ABORT:
-                writer.transport.abort()
-            elif part is CLOSE:
-                writer.close()
-            elif isinstance(part, float):
-                await asyncio.sleep(part)
-            else:
-                writer.write(part)
-                await writer.drain()
-
-
-async def whole_request(reader):
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", head)
-    return head + (await reader.readexactly(int(length[1])) if length else b"")
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(make_world):
-    async with make_world(Scripted).running() as running_world:
+async def world(make_world, scripted):
+    async with make_world(scripted).running() as running_world:
         yield running_world
 
 

@@ -1,0 +1,135 @@
+"""One instance of a service: pooled connections with mutual TLS, a bound on what runs and waits, and a breaker."""
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from dataclasses import dataclass
+
+from gateway.breaker import Breaker
+from gateway.connection import Connection
+from gateway.errors import BrokenOff, Busy, TooSlow, Unreachable, UpstreamError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """For each instance; `waiting` requests may wait for one of its connections, and the next is turned away."""
+
+    connections: int = 128
+    waiting: int = 512
+    connect_seconds: float = 2.0
+    queue_seconds: float = 5.0
+    answer_seconds: float = 30.0
+    stall_seconds: float = 30.0
+    idle_seconds: float = 30.0
+    failures: int = 5
+
+
+class Instance:
+    """A service at one place, whose certificate must carry `name`."""
+
+    def __init__(self, place: tuple[str, int], name: str, tls: ssl.SSLContext, limits: Limits) -> None:
+        self.place, self._name, self._tls, self._limits = place, name, tls, limits
+        self.breaker = Breaker(limits.failures)
+        self.load = 0
+        self._idle: deque[Connection] = deque()
+        self._closed = False
+        self._slots = asyncio.Semaphore(limits.connections)
+
+    async def ask(self, request: bytes, deadline: float, *, fresh: bool = False) -> Connection:
+        """A connection on which the answer has begun; give it back with `release`. Raises `UpstreamError`.
+
+        `deadline` is in the loop's time. A connection that was used before may be dead; `fresh` asks for a new one.
+        """
+        if self.load >= self._limits.connections + self._limits.waiting:
+            raise Busy(f"{self._name} has too much to do")
+        self.load += 1
+        try:
+            await self._slot(deadline)
+        except BaseException:
+            self.load -= 1
+            raise
+        self.breaker.begins(now())
+        try:
+            connection = await self._answered(request, deadline, None if fresh else self._pooled())
+        except UpstreamError:
+            self.breaker.failed(now())
+            self._free()
+            raise
+        except BaseException:
+            self._free()
+            raise
+        self.breaker.succeeded()
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        if connection.complete and connection.reusable and not self._closed:
+            connection.idle_since = now()
+            self._idle.append(connection)
+        else:
+            connection.close()
+        self._free()
+
+    def close(self) -> None:
+        """Ends what is idle now; what is in use ends when it is given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _free(self) -> None:
+        self.load -= 1
+        self._slots.release()
+
+    async def _slot(self, deadline: float) -> None:
+        if not self._slots.locked():
+            await self._slots.acquire()
+            return
+        try:
+            async with asyncio.timeout_at(min(deadline, now() + self._limits.queue_seconds)):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Busy(f"{self._name} has too much to do") from None
+
+    async def _answered(self, request: bytes, deadline: float, pooled: Connection | None) -> Connection:
+        connection = pooled or await self._connect(deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await connection.exchange(request)
+        except TimeoutError:
+            connection.close()
+            raise TooSlow(f"{self._name} did not answer in time") from None
+        except BrokenOff as error:
+            connection.close()
+            error.pooled = pooled is not None
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _pooled(self) -> Connection | None:
+        oldest = now() - self._limits.idle_seconds
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and connection.idle_since > oldest:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self, deadline: float) -> Connection:
+        host, port = self.place
+        try:
+            async with asyncio.timeout_at(min(deadline, now() + self._limits.connect_seconds)):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    Connection, host, port, ssl=self._tls, server_hostname=self._name
+                )
+        except (OSError, TimeoutError) as error:
+            log.warning("%s cannot be reached at %s:%s: %r", self._name, host, port, error)
+            raise Unreachable(f"{self._name} cannot be reached") from error
+        return connection
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
