@@ -11,9 +11,12 @@ import orjson
 from fastapi import FastAPI, Request, Response
 
 from domains.kernel import Domain
+from gateway.address import address_of
 from gateway.instance import Limits
+from gateway.limiter import PATH, Limiter, quotas
 from gateway.openapi import document
 from gateway.pages import page
+from gateway.peers import Peers
 from gateway.proxy import Proxy, Services
 from gateway.routes import SIDES, Routes, Side
 from gateway.upstream import Upstream
@@ -33,23 +36,33 @@ def gateway(
 ) -> Application:
     """The gateway of these domains; `settings.services` says where each answers."""
     services, verifier = known_services(settings, domains, limits or Limits()), Verifier(settings)
+    peers = Peers(settings)
+    limiter = Limiter(quotas(settings), peers)
     health.check("issuer", verifier.unready)
     health.check("services", lambda: None if services else "no service has an address")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(verifier.load_as_soon_as_possible(), name="issuer keys")
+        await peers.find()
+        beside = [
+            asyncio.create_task(verifier.load_as_soon_as_possible(), name="issuer keys"),
+            asyncio.create_task(peers.look(), name="gateway processes"),
+        ]
         try:
             yield
         finally:
-            loading.cancel()
+            for task in beside:
+                task.cancel()
+            peers.close()
             for service in services.values():
                 await service.close()
 
-    proxied = partial(Proxy, routes=Routes(domains), services=services, verifier=verifier)
+    where = partial(address_of, proxies=settings.proxies)
+    proxied = partial(Proxy, routes=Routes(domains), services=services, verifier=verifier, limiter=limiter, where=where)
     app = application(
         "Headrace", settings, health, peers=None, body_limit=BODY_LIMIT, lifespan=lifespan, before=proxied
     )
+    app.inside[PATH] = limiter.answer
     described = orjson.dumps(document(domains))
     listed = orjson.dumps(overview(domains))
 

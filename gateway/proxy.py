@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from math import ceil
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.connection import Connection
 from gateway.errors import BadAnswer, BrokenOff, Busy, SetAside, TooSlow, Unreachable
+from gateway.limiter import Limiter
 from gateway.routes import PREFIX, Routes, Side, Target
 from gateway.upstream import Upstream
 from infra.oidc import Verifier, authorize
@@ -31,29 +32,57 @@ ANSWER_HEADERS = frozenset(
         *(b"consistency-token", b"data-age", b"data-position", b"www-authenticate", b"preference-applied"),
     }
 )
+Where = Callable[[Scope], str]
 Services = Mapping[tuple[str, Side], Upstream]
 
 
 class Proxy:
     """Answers what lies under `/v1/<domain>/`; everything else is the inner application's."""
 
-    def __init__(self, app: ASGIApp, routes: Routes, services: Services, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        routes: Routes,
+        services: Services,
+        verifier: Verifier,
+        limiter: Limiter,
+        where: Where,
+    ) -> None:
         self._app, self._routes, self._services, self._verifier = app, routes, services, verifier
+        self._limiter, self._where = limiter, where
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["raw_path"].startswith(PREFIX):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        target = self._routes.find(scope["method"], scope["raw_path"])
-        scope["route_template"] = target.template
-        headers = passed_on(scope["headers"])
-        identity = await authorize(values(headers, b"authorization"), self._verifier, target.scope)
+        if not scope["raw_path"].startswith(PREFIX):
+            await self._count("stranger", self._where(scope), scope)
+            await self._app(scope, receive, send)
+            return
+        try:
+            target = self._routes.find(scope["method"], scope["raw_path"])
+            scope["route_template"] = target.template
+            headers = passed_on(scope["headers"])
+            identity = await authorize(values(headers, b"authorization"), self._verifier, target.scope)
+        except Problem:
+            # What is refused before we know who asks is counted by address. Who has a token is not held up by others.
+            await self._count("stranger", self._where(scope), scope)
+            raise
         scope["actor"] = identity.subject
+        await self._count(target.kind, f"{identity.issuer} {identity.subject}", scope)
         body = b""
         if scope["method"] == "POST":
             check_content_type(headers)
             body = await whole(receive)
         await self._forward(target, scope, headers, body, send)
+
+    async def _count(self, kind: str, key: str, scope: Scope) -> None:
+        """Raises `Problem` 429 when there was enough of it. The answer says what is left."""
+        verdict = await self._limiter.take(kind, key)
+        scope["answer_headers"] = verdict.headers
+        if not verdict.allowed:
+            raise verdict.refusal()
 
     async def _forward(
         self, target: Target, scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes, send: Send

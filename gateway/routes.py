@@ -10,6 +10,7 @@ from domains.kernel import Domain
 from infra.web import Problem
 
 Side = Literal["write", "read"]
+Kind = Literal["command", "read", "admin"]
 SIDES: tuple[Side, ...] = ("write", "read")
 PREFIX = b"/v1/"
 EVENTS = "events"
@@ -28,6 +29,13 @@ class Target:
     side: Side
     scope: str
     template: str
+
+    @property
+    def kind(self) -> Kind:
+        """What it counts as in the rate limits."""
+        if self.scope == STREAMS_READ:
+            return "admin"
+        return "command" if self.side == "write" else "read"
 
 
 class Routes:

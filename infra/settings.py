@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     DirectoryPath,
     Field,
+    IPvAnyNetwork,
     StringConstraints,
     ValidationError,
     model_validator,
@@ -33,6 +34,16 @@ def https(address: str) -> str:
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Https = Annotated[str, AfterValidator(https)]
+
+
+def quota(text: object) -> object:
+    """`"600/60"`: 600 requests in any 60 seconds."""
+    return text.split("/") if isinstance(text, str) else text
+
+
+Quota = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=10**9)], Annotated[int, Field(ge=1, le=86_400)]], BeforeValidator(quota)
+]
 Places = Annotated[tuple[Https, ...], BeforeValidator(lambda one: (one,) if isinstance(one, str) else one)]
 
 
@@ -43,6 +54,10 @@ class Settings(BaseSettings):
     `snapshot_every` events, and `hot_aggregates` stay in memory; 0 is never.
 
     `services` says for each domain and side where it answers: an address, or a list of them.
+
+    `quotas` says how many requests of each kind one client may make: `{"command": "600/60"}` is 600 in any 60 seconds.
+    `peers` are the health addresses of all gateway processes, which count together; `proxies` are networks whose
+    `X-Forwarded-For` is believed; `origins` are the web origins whose pages may ask (CORS).
 
     `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem`, `password` and `signing.key`; `evidence`
     is the folder in which checkpoints are kept outside the databases.
@@ -68,6 +83,10 @@ class Settings(BaseSettings):
     snapshot_every: int = Field(default=100, ge=0, le=1_000_000)
     hot_aggregates: int = Field(default=10_000, ge=0, le=10_000_000)
     services: Mapping[str, Mapping[str, Places]] = Field(default_factory=dict)
+    quotas: Mapping[Literal["command", "read", "admin", "stranger"], Quota] = Field(default_factory=dict)
+    peers: tuple[Https, ...] = ()
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    origins: tuple[Https, ...] = ()
 
     @model_validator(mode="after")
     def _two_ports(self) -> Self:
@@ -116,10 +135,16 @@ def load() -> Settings:
         settings = Settings()
     except ValidationError as error:
         raise SettingsError("; ".join(map(fault, error.errors()))) from None
-    except Unparsable:
-        raise SettingsError(f"{PREFIX}SERVICES is not a JSON object") from None
+    except Unparsable as error:
+        raise SettingsError(f"{PREFIX}{field(error)} is not JSON") from None
     check_files(settings)
     return settings
+
+
+def field(error: Unparsable) -> str:
+    """The field that could not be parsed, which stands in quotes in the message."""
+    _, _, rest = str(error).partition('"')
+    return rest.partition('"')[0].upper()
 
 
 def fault(error: Mapping[str, Any]) -> str:

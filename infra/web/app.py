@@ -1,10 +1,10 @@
 """The application that every service is built on."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
@@ -26,10 +26,14 @@ class Lifespan(Protocol):
 # Traces and measurements are the edge's; FastAPI's own would look for a provider at each request.
 OURS: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 Layer = Callable[[ASGIApp], ASGIApp]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Application(FastAPI):
-    """A FastAPI application whose outermost layer is the edge."""
+    """A FastAPI application whose outermost layer is the edge.
+
+    What stands in `inside` is answered on the port of its health, where others of our own show their certificates.
+    """
 
     def __init__(
         self, title: str, rules: Rules, access: AccessLog | None, before: Layer | None = None, **more: Any
@@ -38,6 +42,7 @@ class Application(FastAPI):
         super().__init__(title=title, telemetry=OURS, **off, **more)
         self.rules, self.access, self._before = rules, access, before
         self.templates: dict[Any, str] = {}
+        self.inside: dict[str, Endpoint] = {}
         install(self)
 
     def add_route(self, path: str, route: Any, *arguments: Any, **more: Any) -> None:

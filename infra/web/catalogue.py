@@ -56,6 +56,9 @@ PROBLEMS = {
     "precondition-failed": Kind(
         "Precondition failed", "The stream is not at the version that `If-Match` or `If-None-Match` asks for."
     ),
+    "quota-exceeded": Kind(
+        "Quota exceeded", "More was asked than `RateLimit-Policy` allows. `Retry-After` says when to ask again."
+    ),
     "refused": Kind("Refused", "The business says no; `code` says why and never changes."),
     "request-timeout": Kind("Request not complete", "The body did not come to its end in time."),
     "request-header-fields-too-large": Kind("Headers too large", "The head of the request is larger than we take."),

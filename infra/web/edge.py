@@ -150,7 +150,8 @@ class Exchange:
             if self.context.deadline is not None and not self.limit.expired():
                 self.limit.reschedule(None)
             own = (b"x-request-id", self.context.request_id.encode())
-            message["headers"] = [*message.get("headers", ()), own, *self._rules.headers]
+            more = self.scope.get("answer_headers", ())
+            message["headers"] = [*message.get("headers", ()), *more, own, *self._rules.headers]
         await self._send(message)
 
     async def refuse(self, problem: Problem) -> None:

@@ -1,20 +1,26 @@
 """What orchestrators and people ask a process about itself, on a port of its own."""
 
+from collections.abc import Mapping
+
 import orjson
 from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from infra.health import Health
-from infra.web.app import NOSNIFF, Application
+from infra.web.app import NOSNIFF, Application, Endpoint
 from infra.web.edge import Rules
 from infra.web.problems import Problem
 
+BODY_LIMIT = 4096
 NO_STORE = {"cache-control": "no-store"}
 
 
-def probes(health: Health) -> Application:
-    """`/livez`, `/readyz`, and `/metrics` for those who show a certificate of our authority."""
-    app = Application("health", Rules(peers=None, body_limit=0, headers=(NOSNIFF,)), None)
+def probes(health: Health, inside: Mapping[str, Endpoint]) -> Application:
+    """`/livez`, `/readyz`, and `/metrics` for those who show a certificate of our authority.
+
+    `inside` are addresses that a service answers to others of its kind by POST; each checks who asks.
+    """
+    app = Application("health", Rules(peers=None, body_limit=BODY_LIMIT, headers=(NOSNIFF,)), None)
 
     async def livez(_: Request) -> Response:
         return answer(200, {"status": "alive"})
@@ -32,6 +38,8 @@ def probes(health: Health) -> Application:
 
     for path, endpoint in (("/livez", livez), ("/readyz", readyz), ("/metrics", metrics)):
         app.add_route(path, endpoint, methods=["GET"])
+    for path, answered in inside.items():
+        app.add_route(path, answered, methods=["POST"])
     return app
 
 

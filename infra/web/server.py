@@ -45,7 +45,7 @@ async def running(settings: Settings, app: Application, health: Health) -> Async
     """The service, ready to answer inside of the block; drained and stopped after it."""
     clients = ssl.CERT_NONE if app.rules.peers is None else ssl.CERT_REQUIRED
     async with (
-        listening(settings, probes(health), settings.health_port, tls.server(settings, ssl.CERT_OPTIONAL)),
+        listening(settings, probes(health, app.inside), settings.health_port, tls.server(settings, ssl.CERT_OPTIONAL)),
         app.router.lifespan_context(app),
         listening(settings, app, settings.api_port, tls.server(settings, clients)),
     ):

@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -64,10 +64,16 @@ PARCELS = Domain(
 )
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.fixture(scope="session")
+def domains():
+    return {"parcels": PARCELS}
+
+
+def free_ports(count):
+    """So many ports, each another."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +88,7 @@ def settings_of(authority, tmp_path_factory):
 
     def make(principal, **more):
         authority.issue(folder / principal, principal)
-        ports = {"api_port": free_port(), "health_port": free_port()}
+        ports = dict(zip(("api_port", "health_port"), free_ports(2), strict=True))
         given = {"environment": "development", "drain_seconds": 5.0, **ports, **more}
         return Settings(principal=principal, credentials=folder / principal, **given)
 
@@ -209,7 +215,7 @@ class World:
     """The whole chain, and the ways to use and misuse it."""
 
     def __init__(self, settings_of, write, read):
-        address = f"https://127.0.0.1:{free_port()}"
+        address = f"https://127.0.0.1:{free_ports(1)[0]}"
         self.issuer_settings = settings_of("issuer", api_port=int(address.rpartition(":")[2]), oidc_issuer=address)
         self.write, self.read = write, read
         places = {"write": self.write.settings.api_port, "read": self.read.settings.api_port}

@@ -32,12 +32,12 @@ def told(settings, **more):
 
 
 @asynccontextmanager
-async def process(module, environment):
+async def process(module, environment, spoken=asyncio.subprocess.PIPE):
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=spoken,
     )
     try:
         yield child
@@ -119,6 +119,31 @@ async def test_while_the_issuer_is_down_no_token_is_called_bad(places, world):
             assert problem["type"] == "/problems/identity-provider-unavailable"
 
 
+async def test_two_processes_let_through_what_one_would(settings_of, world):
+    quota, nowhere = 500, {"orders": dict.fromkeys(("write", "read"), "https://127.0.0.1:1")}
+    fronts = [settings_of("gateway", oidc_issuer=world.address, services=nowhere) for _ in range(2)]
+    peers = json.dumps([f"https://127.0.0.1:{one.health_port}" for one in fronts])
+    more = {"peers": peers, "quotas": json.dumps({"read": f"{quota}/60"})}
+    connector = aiohttp.TCPConnector(ssl=world.trust, limit=16)
+    quiet = asyncio.subprocess.DEVNULL
+    async with (
+        process("gateway", told(fronts[0], **more), quiet),
+        process("gateway", told(fronts[1], **more), quiet),
+        aiohttp.ClientSession(headers=world.bearer(scope="orders:read"), connector=connector) as client,
+    ):
+        for front in fronts:
+            await ready(front)
+
+        async def status(port):
+            async with client.get(f"https://127.0.0.1:{port}/v1/orders/order-details") as answer:
+                return answer.status
+
+        found = await asyncio.gather(*(status(front.api_port) for front in fronts for _ in range(300)))
+        # What is let through finds no service behind the gateway.
+        assert quota * 0.99 <= found.count(503) <= quota * 1.01
+        assert set(found) == {503, 429}
+
+
 @pytest.mark.parametrize(
     ("module", "wrong", "sentence"),
     [
@@ -128,6 +153,10 @@ async def test_while_the_issuer_is_down_no_token_is_called_bad(places, world):
         ("gateway", {"oidc_issuer": None}, "not set: HEADRACE_OIDC_ISSUER"),
         ("gateway", {"oidc_issuer": "http://127.0.0.1"}, "HEADRACE_OIDC_ISSUER: must be an https address"),
         ("gateway", {"services": '{"orders": {"write": "https://127.0.0.1/path"}}'}, "https://host:port"),
+        ("gateway", {"quotas": '{"other": "1/1"}'}, "HEADRACE_QUOTAS"),
+        ("gateway", {"quotas": '{"read": "many"}'}, "HEADRACE_QUOTAS"),
+        ("gateway", {"peers": "https://127.0.0.1"}, "HEADRACE_PEERS is not JSON"),
+        ("gateway", {"proxies": '["10.0.0.0/99"]'}, "HEADRACE_PROXIES"),
         ("gateway", {"kafka_bootstrp": "x"}, "unknown setting: HEADRACE_KAFKA_BOOTSTRP"),
         ("gateway", {"credentials": "/does/not/exist"}, "HEADRACE_CREDENTIALS"),
     ],

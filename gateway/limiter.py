@@ -1,0 +1,186 @@
+"""Rate limits that hold over all gateway processes together, without a server of their own.
+
+Each key has one process that counts it, its owner. The others take leases from it: a hundredth of the quota, shared by
+all processes, so that what lies unused elsewhere is at most 1 % of it. An owner that cannot be reached leaves each of
+the others its share of the quota.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from time import monotonic
+from typing import Any
+
+import orjson
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.errors import UpstreamError
+from gateway.instance import Instance
+from gateway.peers import GATEWAY, Peers
+from gateway.quota import MOST_KEYS, Ledger, Quota
+from infra.settings import Settings
+from infra.web import Problem, invalid
+
+PATH = "/limits"
+PARTS = 100
+DEFAULTS = {
+    "command": Quota(120_000, 60),
+    "read": Quota(240_000, 60),
+    "admin": Quota(60_000, 60),
+    "stranger": Quota(12_000, 60),
+}
+
+
+@dataclass(slots=True)
+class Lease:
+    """What another process has given us of a key's quota, and what it said when there was no more."""
+
+    units: int = 0
+    until: float = 0.0
+    left_elsewhere: int = 0
+    frees_at: float = 0.0
+    refused_until: float = 0.0
+    waiting: int = 0
+    renewal: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether one more request is in the quota, what is left, and in how many seconds units come back."""
+
+    kind: str
+    quota: Quota
+    allowed: bool
+    left: int
+    seconds: float
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """`RateLimit` and `RateLimit-Policy`, as structured fields."""
+        kind, quota = self.kind, self.quota
+        return [
+            (b"ratelimit-policy", f'"{kind}";q={quota.units};w={quota.seconds}'.encode()),
+            (b"ratelimit", f'"{kind}";r={max(0, self.left)};t={self.wait}'.encode()),
+        ]
+
+    @property
+    def wait(self) -> int:
+        """Whole seconds after which a request succeeds."""
+        return min(ceil(self.seconds + 0.001), self.quota.seconds + 1) if self.seconds else 0
+
+    def refusal(self) -> Problem:
+        detail = f"{self.quota.units} requests in {self.quota.seconds} s are allowed here"
+        wait = {"retry-after": str(max(1, self.wait))}
+        more: dict[str, Any] = {"violated-policies": [self.kind]}
+        return Problem(429, "quota-exceeded", detail, headers=wait, **more)
+
+
+class Asked(BaseModel):
+    """What one process asks of another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: str
+    key: str = Field(max_length=1024)
+    units: int = Field(ge=1)
+
+
+class Limiter:
+    """Counts what each key asks for, by kind of route."""
+
+    def __init__(self, quotas: Mapping[str, Quota], peers: Peers) -> None:
+        self._peers, self._quotas = peers, quotas
+        self._ledgers = {kind: Ledger(quota) for kind, quota in quotas.items()}
+        self._shares: dict[tuple[str, int], Ledger] = {}
+        self._leases: dict[str, OrderedDict[str, Lease]] = {kind: OrderedDict() for kind in quotas}
+
+    async def take(self, kind: str, key: str) -> Verdict:
+        """Counts one request of this key."""
+        owner = self._peers.owner(f"{kind} {key}")
+        if owner is None:
+            return self._counted(self._ledgers[kind], kind, key)
+        return await self._leased(owner, kind, key)
+
+    async def answer(self, request: Request) -> Response:
+        """A lease for another process."""
+        if request.scope.get("peer") != GATEWAY:
+            raise Problem(403, "peer-not-allowed", "this certificate may not call here")
+        try:
+            asked = Asked.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise invalid(error) from None
+        ledger = self._ledgers.get(asked.kind)
+        if ledger is None:
+            raise Problem(404, "not-found", "there is no quota of this kind")
+        now, window = monotonic(), ledger.window(asked.key)
+        granted = window.take(asked.units, now)
+        told = {"granted": granted, "left": window.left(), "frees_in": window.frees_in(now)}
+        return Response(orjson.dumps(told), media_type="application/json")
+
+    def _counted(self, ledger: Ledger, kind: str, key: str) -> Verdict:
+        now, window = monotonic(), ledger.window(key)
+        allowed = window.take(1, now) == 1
+        return Verdict(kind, ledger.quota, allowed, window.left(), window.frees_in(now))
+
+    async def _leased(self, owner: Instance, kind: str, key: str) -> Verdict:
+        lease = self._lease(kind, key)
+        while True:
+            now = monotonic()
+            if now >= lease.until:
+                lease.units = 0
+            left, seconds = lease.left_elsewhere + lease.units, max(0.0, lease.frees_at - now)
+            if lease.units:
+                lease.units -= 1
+                return Verdict(kind, self._quotas[kind], True, left - 1, seconds)
+            if now < lease.refused_until:
+                return Verdict(kind, self._quotas[kind], False, 0, seconds)
+            lease.waiting += 1
+            try:
+                await self._renewed(lease, owner, kind, key)
+            except UpstreamError:
+                return self._counted(self._share(kind), kind, key)
+            finally:
+                lease.waiting -= 1
+
+    async def _renewed(self, lease: Lease, owner: Instance, kind: str, key: str) -> None:
+        """One question to the owner serves all who wait. Raises `UpstreamError`."""
+        if lease.renewal is None or lease.renewal.done():
+            lease.renewal = asyncio.create_task(self._renew(lease, owner, kind, key))
+        await asyncio.shield(lease.renewal)
+
+    async def _renew(self, lease: Lease, owner: Instance, kind: str, key: str) -> None:
+        quota, began = self._quotas[kind], monotonic()
+        # Those who wait have it used up at once; only what goes beyond them can lie unused.
+        units = max(quota.units // (PARTS * self._peers.count), lease.waiting)
+        told = await self._peers.ask(owner, PATH, {"kind": kind, "key": key, "units": units})
+        lease.units, lease.until = int(told["granted"]), began + quota.seconds
+        lease.left_elsewhere, lease.frees_at = int(told["left"]), monotonic() + told["frees_in"]
+        if not lease.units:
+            lease.refused_until = lease.frees_at
+
+    def _lease(self, kind: str, key: str) -> Lease:
+        leases = self._leases[kind]
+        lease = leases.get(key)
+        if lease is None:
+            lease = leases[key] = Lease()
+            if len(leases) > MOST_KEYS:
+                leases.popitem(last=False)
+        else:
+            leases.move_to_end(key)
+        return lease
+
+    def _share(self, kind: str) -> Ledger:
+        """The quota's part for this process, while the owner of a key cannot be reached."""
+        count = self._peers.count
+        if (kind, count) not in self._shares:
+            quota = self._quotas[kind]
+            self._shares[kind, count] = Ledger(Quota(max(1, quota.units // count), quota.seconds))
+        return self._shares[kind, count]
+
+
+def quotas(settings: Settings) -> dict[str, Quota]:
+    """The quotas of all kinds: those that are set, and the defaults."""
+    return {**DEFAULTS, **{kind: Quota(*given) for kind, given in settings.quotas.items()}}
