@@ -101,6 +101,7 @@ class Domain:
     """One domain, declared once: routes, topics, rights, tables and documents derive from it.
 
     `identity` is the field of each command and event that names the aggregate; HTTP fills it from the path.
+    `needs_version` are commands whose callers must say which version they have seen.
     `events` maps each type name to its model; a type name, once recorded, is a promise: a type has a model, or an
     upcaster that brings what was recorded to the next version.
     """
@@ -113,10 +114,12 @@ class Domain:
     views: tuple[View[Any, Any], ...]
     partitions: int = 4
     upcasters: tuple[Upcaster, ...] = ()
+    needs_version: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise NotADomain(f"domain {self.name!r}: a name has lower-case words joined by hyphens")
+        self._check_demands()
         for model in (*self.commands.values(), *self.events.values()):
             if self.identity not in model.model_fields:
                 raise NotADomain(f"domain {self.name!r}: {model.__name__} has no field {self.identity!r}")
@@ -133,6 +136,10 @@ class Domain:
         names = [view.name for view in self.views]
         if len(set(names)) != len(names):
             raise NotADomain(f"domain {self.name!r}: two views have the same name")
+
+    def _check_demands(self) -> None:
+        if unknown := self.needs_version - self.commands.keys():
+            raise NotADomain(f"domain {self.name!r}: {', '.join(sorted(unknown))} is no command")
 
     def type_of(self, event: Event) -> str:
         """The promised type name of an event, for example `orders.OrderPlaced.v1`. Raises `NotADomain`."""

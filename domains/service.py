@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -59,6 +60,7 @@ def write_side(
     async def command(request: Request) -> Response:
         identity = await identify(request, verifier, f"{domain.name}:write")
         asked = await asked_for(request, identity)
+        check_demand(domain, asked)
         async with problems():
             appended = await handler.handle(asked)
         body = {"stream": appended.stream, "version": appended.version, "position": appended.position}
@@ -100,7 +102,7 @@ async def asked_for(request: Request, identity: Identity) -> Asked:
         traceparent=context.traceparent,
     )
     path = request.path_params
-    return Asked(path["id"], path["command"], await request.body(), expected(request), key(request), metadata)
+    return Asked(path["id"], path["command"], await request.body(), expected(request), key(request, identity), metadata)
 
 
 def expected(request: Request) -> Expected:
@@ -119,13 +121,21 @@ def expected(request: Request) -> Expected:
     return Exactly(int(tag[1]))
 
 
-def key(request: Request) -> str | None:
+def check_demand(domain: Domain, asked: Asked) -> None:
+    """Raises `Problem` 428 for a command that must say upon which version it was decided, and does not."""
+    if asked.command in domain.needs_version and asked.expected == AnyVersion():
+        raise Problem(428, "precondition-required", f"{asked.command} needs If-Match, or If-None-Match: *")
+
+
+def key(request: Request, identity: Identity) -> str | None:
+    """The key under which the store keeps the answer: one caller's keys are not another's."""
     given = request.headers.get("idempotency-key")
     if given is None:
         return None
     if (quoted := KEY.fullmatch(given)) is None:
         raise Problem(400, "invalid-idempotency-key", 'an Idempotency-Key is a quoted string, like "8e03978e"')
-    return quoted[1]
+    owner = sha256(f"{identity.issuer}\n{identity.subject}".encode()).hexdigest()[:32]
+    return f"{owner} {quoted[1]}"
 
 
 def number(request: Request, name: str, default: int, most: int = 2**53) -> int:

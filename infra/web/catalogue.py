@@ -56,6 +56,9 @@ PROBLEMS = {
     "precondition-failed": Kind(
         "Precondition failed", "The stream is not at the version that `If-Match` or `If-None-Match` asks for."
     ),
+    "precondition-required": Kind(
+        "Precondition required", "This command needs `If-Match` with the version that was seen, or `If-None-Match: *`."
+    ),
     "quota-exceeded": Kind(
         "Quota exceeded", "More was asked than `RateLimit-Policy` allows. `Retry-After` says when to ask again."
     ),

@@ -58,10 +58,12 @@ class Edge:
                 self._access.record(scope, context, exchange.status, seconds)
 
     async def _answer(self, exchange: "Exchange", sent: "Sent") -> None:
+        limit = asyncio.timeout_at(exchange.context.deadline)
         try:
             exchange.admit(sent)
             receive = exchange.bounded_receive if sent.chunked else exchange.receive
-            async with exchange.limit:
+            async with limit:
+                exchange.limit = limit
                 await self._app(exchange.scope, receive, exchange.send)
         except Problem as problem:
             await exchange.refuse(problem)
@@ -71,7 +73,7 @@ class Edge:
             await exchange.refuse(STOPPING)
             raise
         except Exception as error:
-            if isinstance(error, TimeoutError) and exchange.limit.expired():
+            if isinstance(error, TimeoutError) and limit.expired():
                 await exchange.refuse(LATE)
                 return
             log.exception("an error that nobody expected")
@@ -117,7 +119,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, context: RequestContext, rules: Rules) -> None:
         self.scope, self.receive, self.context, self.status = scope, receive, context, 0
         self._send, self._rules, self._seen = send, rules, 0
-        self.limit = asyncio.timeout_at(context.deadline)
+        self.limit: asyncio.Timeout | None = None
 
     def admit(self, sent: Sent) -> None:
         """Raises the problem of a request that is not even looked at."""
@@ -147,7 +149,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.context.deadline is not None and not self.limit.expired():
+            if self.limit is not None and self.context.deadline is not None:
                 self.limit.reschedule(None)
             own = (b"x-request-id", self.context.request_id.encode())
             more = self.scope.get("answer_headers", ())
@@ -156,6 +158,7 @@ class Exchange:
 
     async def refuse(self, problem: Problem) -> None:
         """Answers with a problem. An answer that has begun is broken off: the server closes the connection."""
+        self.limit = None
         if self.status:
             return
         body = problem.body(instance_of(self.scope))

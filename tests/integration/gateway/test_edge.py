@@ -440,6 +440,11 @@ async def test_what_nobody_waits_for_any_more_is_given_up(inside, say):
     assert inside.given_up == 1
 
 
+async def test_a_problem_in_time_is_that_problem(say):
+    answer = await say(GET.replace(b"quick", b"problem") + b"x-request-timeout-ms: 10000\r\n" + LAST)
+    assert problem(answer)["type"] == "/problems/refused"
+
+
 async def test_an_answer_that_has_begun_is_not_given_up(say):
     answer = await say(GET.replace(b"quick", b"trickle") + b"x-request-timeout-ms: 100\r\n" + LAST)
     assert b"end" in answer

@@ -1,0 +1,110 @@
+"""Commands that are sent again and again, over two gateways, to a real store: one effect, and one answer."""
+
+import asyncio
+import json
+import os
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from domains.orders import domain as orders
+from domains.service import write_side
+from eventstore.postgres import PostgresStore
+from gateway.app import gateway
+from infra.health import Health
+from infra.oidc import Verifier
+from infra.web import running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# For a long run: HEADRACE_REPEATED_COMMANDS=1000 HEADRACE_WRITERS=50 HEADRACE_ROUNDS=200.
+COMMANDS = int(os.environ.get("HEADRACE_REPEATED_COMMANDS", "20"))
+WRITERS = int(os.environ.get("HEADRACE_WRITERS", "10"))
+ROUNDS = int(os.environ.get("HEADRACE_ROUNDS", "4"))
+LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
+PLACE = {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE]}
+RETURN = {"returned_at": "2010-12-02T08:26:00Z", "currency": "GBP", "lines": [{**LINE, "quantity": 1}]}
+SAME = ("etag", "location", "consistency-token", "content-type")
+
+
+class Doors:
+    """Two gateways in front of one write side."""
+
+    def __init__(self, world, store, fronts, client):
+        self.world, self.store, self.fronts, self.client = world, store, fronts, client
+
+    async def send(self, which, path, body=PLACE, subject="ann", **headers):
+        bearer = self.world.bearer(scope="orders:write", sub=subject)
+        given = {"content-type": "application/json", **bearer, **headers}
+        url = f"https://127.0.0.1:{self.fronts[which].api_port}/v1/orders/{path}"
+        async with self.client.post(url, data=json.dumps(body), headers=given) as answer:
+            kept = {name: answer.headers[name] for name in SAME if name in answer.headers}
+            return answer.status, kept, await answer.read()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def doors(world, settings_of, postgres):
+    careful = replace(orders, needs_version=frozenset({"cancel"}))
+    behind = settings_of("orders-write", oidc_issuer=world.address)
+    services = {"orders": {"write": f"https://127.0.0.1:{behind.api_port}"}}
+    fronts = [settings_of("gateway", oidc_issuer=world.address, services=services) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(PostgresStore.open(postgres))
+        health = Health()
+        side = write_side(careful, store, behind, health, Verifier(behind))
+        await stack.enter_async_context(running(behind, side, health))
+        for front in fronts:
+            app = gateway(front, Health(), {"orders": careful})
+            await stack.enter_async_context(running(front, app, Health()))
+        connector = aiohttp.TCPConnector(ssl=world.trust, limit=50)
+        client = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        yield Doors(world, store, fronts, client)
+
+
+async def test_a_command_sent_eight_times_has_one_effect_and_one_answer(doors):
+    async def sent(number, times):
+        key = {"idempotency-key": f'"key-{number}"'}
+        return await asyncio.gather(*(doors.send(time % 2, f"{number}/place", **key) for time in range(times)))
+
+    parallel = await asyncio.gather(*(sent(number, 5) for number in range(COMMANDS)))
+    later = await asyncio.gather(*(sent(number, 3) for number in range(COMMANDS)))
+    for first, again in zip(parallel, later, strict=True):
+        assert [status for status, *_ in first] == [201] * 5
+        assert all(answer == first[0] for answer in (*first, *again))
+    assert await doors.store.head() == COMMANDS
+
+
+async def test_of_many_who_saw_the_same_version_one_succeeds(doors):
+    assert (await doors.send(0, "1/place", {**PLACE, "lines": [{**LINE, "quantity": ROUNDS}]}))[0] == 201
+    for version in range(1, ROUNDS + 1):
+        seen = {"if-match": f'"{version}"'}
+        answers = await asyncio.gather(*(doors.send(one % 2, "1/return", RETURN, **seen) for one in range(WRITERS)))
+        assert sorted(status for status, *_ in answers) == [201] + [412] * (WRITERS - 1)
+    assert await doors.store.head() == ROUNDS + 1
+
+
+async def test_a_key_belongs_to_who_sent_it(doors):
+    key = {"idempotency-key": '"mine"'}
+    ann = await doors.send(0, "1/place", **key)
+    bob = await doors.send(1, "2/place", subject="bob", **key)
+    assert (ann[0], bob[0]) == (201, 201)
+    assert ann[1]["location"] != bob[1]["location"]
+    status, _, body = await doors.send(1, "2/place", **key)
+    assert (status, json.loads(body)["type"]) == (422, "/problems/idempotency-conflict")
+
+
+async def test_a_key_that_is_no_quoted_string_is_refused(doors):
+    for key in ("plain", '"', '""', '"a" "b"', '"ä"', '"' + "x" * 201 + '"'):
+        status, _, body = await doors.send(0, "1/place", **{"idempotency-key": key})
+        assert (status, json.loads(body)["type"]) == (400, "/problems/invalid-idempotency-key")
+
+
+async def test_a_command_that_needs_a_version_says_so(doors):
+    cancel = {"cancelled_at": "2010-12-02T00:00:00Z"}
+    assert (await doors.send(0, "1/place"))[0] == 201
+    status, _, body = await doors.send(0, "1/cancel", cancel)
+    assert (status, json.loads(body)["type"]) == (428, "/problems/precondition-required")
+    assert (await doors.send(0, "1/cancel", cancel, **{"if-match": '"1"'}))[0] == 201
