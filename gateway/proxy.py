@@ -29,7 +29,14 @@ REQUEST_HEADERS = ONCE | {b"accept", b"if-match", b"if-none-match", b"prefer"}
 ANSWER_HEADERS = frozenset(
     {
         *(b"content-type", b"etag", b"location", b"link", b"allow", b"cache-control", b"retry-after", b"vary"),
-        *(b"consistency-token", b"data-age", b"data-position", b"www-authenticate", b"preference-applied"),
+        *(
+            b"consistency-token",
+            b"data-age",
+            b"data-position",
+            b"data-parked",
+            b"www-authenticate",
+            b"preference-applied",
+        ),
     }
 )
 Where = Callable[[Scope], str]

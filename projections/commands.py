@@ -1,4 +1,4 @@
-"""headrace watch | projection"""
+"""headrace watch | projection | dlq"""
 
 import asyncio
 import json
@@ -20,6 +20,8 @@ from infra.console import Exit, clear_errors, fail, out, show_json
 from infra.native import Native, here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
+from projections import parked_commands  # noqa: F401  # it registers its commands
+from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
 from projections.plan import read_database
 from projections.verify_commands import projection
@@ -28,6 +30,7 @@ from projections.watch import Watched, Watcher
 
 app = typer.Typer()
 app.add_typer(projection, name="projection")
+app.add_typer(dlq, name="dlq")
 
 SHOWN_OF_ROW = 60
 

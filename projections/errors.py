@@ -3,11 +3,11 @@
 ProjectionError
 ├── TableMismatch    a table's columns are not those of its row: the view's version must be raised
 ├── Fenced           another worker has moved the position; nothing was written
-├── FoldFailed       a view raised on a valid event; the projection stops there
+├── FoldFailed       a view can't fold an event; the key is parked
+├── RowRefused       a view's table can't hold a row; the key is parked
+├── NotParked        there is no such key in the parking of a view
 └── ReadUnavailable  the read database or the topic can't be reached; nothing was lost
 """
-
-from eventstore.records import Metadata
 
 
 class ProjectionError(Exception):
@@ -23,11 +23,18 @@ class Fenced(ProjectionError):
 
 
 class FoldFailed(ProjectionError):
-    """A view raised on a valid event."""
+    """A view can't fold an event."""
 
-    def __init__(self, view: str, stream: str, version: int, why: str, metadata: Metadata) -> None:
-        super().__init__(f"the view {view} fails on event {version} of stream {stream!r}: {why}")
-        self.view, self.stream, self.version, self.metadata = view, stream, version, metadata
+
+class RowRefused(ProjectionError):
+    """A view's table can't hold a row."""
+
+    def __init__(self, view: str, why: str) -> None:
+        super().__init__(f"the table of {view} can't hold the row: {why}")
+
+
+class NotParked(ProjectionError):
+    """There is no such key in the parking of a view."""
 
 
 class ReadUnavailable(ProjectionError):

@@ -14,7 +14,8 @@ from projections.tables import tables
 
 LOCK = 0x68656164_72656164
 WRITE = SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
-KEPT = ("positions", "freshness")
+KEPT = ("positions", "freshness", "parked", "parked_events")
+ADD = SQL("GRANT SELECT, INSERT ON skips TO {}")
 READ = SQL("GRANT SELECT ON {} TO {}")
 
 
@@ -30,6 +31,8 @@ def migrate(connection: Connection[Any], domain: Domain) -> None:
             table.create(connection)
         for name in (*own, *KEPT):
             connection.execute(WRITE.format(Identifier(name), reader))
+        connection.execute(ADD.format(reader))
+        for name in (*own, *KEPT, "skips"):
             connection.execute(READ.format(Identifier(name), Identifier(OPERATOR)))
 
 

@@ -7,16 +7,20 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.errors import DataError, IntegrityError, ProgramLimitExceeded
 from psycopg.rows import dict_row
 
 from domains.kernel import Domain, Row
 from eventstore.link import parameters
 from projections import sql
-from projections.errors import Fenced, ReadUnavailable
+from projections.errors import Fenced, ReadUnavailable, RowRefused
+from projections.parked import PostgresParking
 from projections.rows import AnyView, Mark, split
 from projections.tables import Table, tables
 
 PROJECTION = "views"
+# What fails again whenever it is tried: the server says so, or a value can't even be sent.
+UNFIT = (DataError, IntegrityError, ProgramLimitExceeded, ValueError, TypeError, AttributeError)
 POSITIONS, ADVANCE, LOCK, FRESH = (sql.text(name) for name in ("positions", "advance", "lock", "fresh"))
 
 
@@ -80,10 +84,21 @@ class PostgresTransaction:
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         table = self._tables[view.name]
         written, removed = split(rows)
-        if written:
-            await self.execute(table.save, table.arrays(written))
-        if removed:
-            await self.execute(table.remove, {"keys": removed})
+        try:
+            if written:
+                await self.execute(table.save, table.arrays(written))
+            if removed:
+                await self.execute(table.remove, {"keys": removed})
+        except UNFIT as error:
+            raise RowRefused(view.name, str(error).strip().partition("\n")[0]) from error
+
+    def parking(self, view: AnyView) -> PostgresParking:
+        return PostgresParking(self._tables[view.name].name, self.execute)
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        async with self._connection.transaction():
+            yield
 
     async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:
         told = {

@@ -1,38 +1,26 @@
-"""Folds a batch of events into rows, and commits rows and positions in one transaction."""
+"""Folds a batch of events into rows, and commits rows, positions and what is parked in one transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from domains.kernel import Domain, Event, Row
-from eventstore.records import Metadata
-from projections.errors import FoldFailed
-from projections.rows import AnyView, Mark, ReadDatabase, Transaction, ordered
-
-Rows = dict[str, Row | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A domain's event with where it stands: partition and offset in the topic, position in the store."""
-
-    partition: int
-    offset: int
-    position: int
-    stream: str
-    version: int
-    recorded_at: datetime
-    event: Event
-    metadata: Metadata = field(default_factory=Metadata)
+from domains.kernel import Domain
+from projections.errors import RowRefused
+from projections.folding import Placed, Rows, Save, fold, save_all, save_each, touched_by
+from projections.parking import Waiting
+from projections.rows import Mark, ReadDatabase
 
 
 @dataclass(slots=True)
 class Applied:
-    """What a batch did: the rows it changed, by view, and the keys of rows that events seen before had changed."""
+    """What a batch did: the rows it changed, by view, and the keys of rows that events seen before had changed.
+
+    `parked` are the events that it set aside, by view; those with an error have failed, the others wait behind one.
+    """
 
     changed: dict[str, Rows] = field(default_factory=dict)
     seen: dict[str, set[str]] = field(default_factory=dict)
     fresh: list[Placed] = field(default_factory=list)
+    parked: dict[str, list[Waiting]] = field(default_factory=dict)
 
 
 class Projector:
@@ -44,44 +32,33 @@ class Projector:
     async def apply(self, batch: Sequence[Placed]) -> Applied:
         """Folds what was not seen before; each event changes each row once, however often it comes.
 
-        Raises `Fenced`, `FoldFailed` or `ReadUnavailable`; then nothing was written.
+        An event that a view can't fold, or whose row its table can't hold, parks its key, and later events of that
+        key wait behind it; all others are folded. Raises `Fenced` or `ReadUnavailable`; then nothing was written.
         """
-        async with self._database.transaction() as transaction:
-            known = await transaction.positions()
-            applied = sift(self._domain, batch, known)
-            for view in self._domain.views:
-                applied.changed[view.name] = await self._fold(transaction, view, applied.fresh)
-            for partition, last in lasts(applied.fresh).items():
-                mark = Mark(last.position, last.offset)
-                await transaction.advance(partition, known[partition], mark, last.recorded_at)
-        return applied
+        try:
+            return await self._apply(batch, save_all)
+        except RowRefused:
+            return await self._apply(batch, save_each)
 
     async def marks(self) -> Mapping[int, Mark]:
         """How far each partition is. Raises `ReadUnavailable`."""
         async with self._database.transaction() as transaction:
             return await transaction.positions()
 
-    async def _fold(self, transaction: Transaction, view: AnyView, fresh: Sequence[Placed]) -> Rows:
-        touched = [(key, placed) for placed in fresh if (key := view.key_of(placed.event)) is not None]
-        if not touched:
-            return {}
-        if view.shared:
-            await transaction.lock(view)
-        held = await transaction.load(view, ordered(key for key, _ in touched))
-        rows: Rows = {}
-        for key, placed in touched:
-            rows[key] = project(view, rows.get(key, held.get(key)), placed)
-        await transaction.save(view, rows)
-        return rows
-
-
-def project(view: AnyView, row: Row | None, placed: Placed) -> Row | None:
-    try:
-        folded: Row | None = view.project(row, placed.event)
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}"
-        raise FoldFailed(view.name, placed.stream, placed.version, why, placed.metadata) from error
-    return folded
+    async def _apply(self, batch: Sequence[Placed], save: Save) -> Applied:
+        async with self._database.transaction() as transaction:
+            known = await transaction.positions()
+            applied = sift(self._domain, batch, known)
+            for view in self._domain.views:
+                rows, waiting = await fold(transaction, view, applied.fresh, save)
+                applied.changed[view.name] = rows
+                if waiting:
+                    applied.parked[view.name] = waiting
+                    await transaction.parking(view).park(waiting)
+            for partition, last in lasts(applied.fresh).items():
+                mark = Mark(last.position, last.offset)
+                await transaction.advance(partition, known[partition], mark, last.recorded_at)
+        return applied
 
 
 def sift(domain: Domain, batch: Sequence[Placed], known: Mapping[int, Mark]) -> Applied:
@@ -94,8 +71,8 @@ def sift(domain: Domain, batch: Sequence[Placed], known: Mapping[int, Mark]) -> 
             applied.fresh.append(placed)
             continue
         for view in domain.views:
-            if (key := view.key_of(placed.event)) is not None:
-                applied.seen.setdefault(view.name, set()).add(key)
+            if (touched := touched_by(view, placed)) is not None and touched[1] is None:
+                applied.seen.setdefault(view.name, set()).add(touched[0].name)
     return applied
 
 

@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 
 from domains.codec import decode as decode_event
 from domains.errors import UnreadableEvent
-from domains.kernel import Domain
+from domains.kernel import Domain, Event
 from eventstore.cloudevents import decode
 from eventstore.errors import RecordError
+from eventstore.records import RecordedEvent
 from infra.kafka import partition_of
-from projections.projector import Placed
+from projections.folding import Placed
 from projections.rows import Mark
 
 Headers = list[tuple[str, bytes]]
 ORIGIN = "headrace-origin-"
+REASON, FAILED_AT = "headrace-reason", "headrace-failed-at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +48,37 @@ class DeadLetter:
         record = self.record
         origin = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
         told = {ORIGIN + name: value for name, value in origin.items()}
-        told |= {"headrace-reason": self.reason[:1000], "headrace-failed-at": datetime.now(UTC).isoformat()}
+        told |= {REASON: self.reason[:1000], FAILED_AT: datetime.now(UTC).isoformat()}
         return [*record.headers, *((name, value.encode()) for name, value in told.items())]
 
 
 def judge(domain: Domain, record: Arrived) -> Placed | DeadLetter:
+    """What a record is: an event of ours, also one that this code can't read, or none."""
     try:
         return placed(domain, record)
-    except (RecordError, UnreadableEvent) as error:
+    except RecordError as error:
         return DeadLetter(record, str(error))
 
 
 def placed(domain: Domain, record: Arrived) -> Placed:
-    """The event of a record. Raises `RecordError` or `UnreadableEvent`."""
+    """The event of a record. Raises `RecordError`."""
     recorded = decode(record.key, record.value, record.headers)
     if not recorded.stream.startswith(f"{domain.name}-"):
         raise RecordError(f"the stream {recorded.stream!r} is not one of {domain.name}")
     if partition_of(recorded.stream.encode(), domain.partitions) != record.partition:
         raise RecordError(f"the stream {recorded.stream!r} does not belong to partition {record.partition}")
-    event = decode_event(domain, recorded)
+    return Placed(record.partition, record.offset, recorded, read(domain, recorded))
+
+
+def read(domain: Domain, recorded: RecordedEvent) -> Event | UnreadableEvent:
+    """The event as today's code reads it, or why it does not. Raises `RecordError` when it belongs elsewhere."""
+    try:
+        event = decode_event(domain, recorded)
+    except UnreadableEvent as error:
+        return error
     if domain.stream(getattr(event, domain.identity)) != recorded.stream:
         raise RecordError(f"the event is of another aggregate than its stream {recorded.stream!r}")
-    return Placed(
-        record.partition,
-        record.offset,
-        recorded.position,
-        recorded.stream,
-        recorded.version,
-        recorded.recorded_at,
-        event,
-        recorded.metadata,
-    )
+    return event
 
 
 def sorted_out(

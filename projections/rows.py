@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from domains.kernel import Row, View
-from projections.errors import Fenced
+from projections.errors import Fenced, RowRefused
+from projections.parking import Lot, MemoryParking, Parking
+from projections.tables import column
 
 AnyView = View[Any, Any]
 
@@ -31,7 +33,13 @@ class Transaction(Protocol):
         """Those rows that are there."""
 
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
-        """Writes rows; None takes one away."""
+        """Writes rows; None takes one away. Raises `RowRefused` when a table can't hold one."""
+
+    def parking(self, view: AnyView) -> Parking:
+        """What is parked of a view."""
+
+    def attempt(self) -> AbstractAsyncContextManager[None]:
+        """A part that is undone when an exception leaves its block; the transaction goes on."""
 
     async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:
         """Moves a position. Raises `Fenced` when it is not where we believe it is."""
@@ -50,20 +58,22 @@ class MemoryDatabase:
     def __init__(self, partitions: int) -> None:
         self.rows: dict[str, dict[str, Row]] = {}
         self.progress = dict.fromkeys(range(partitions), Mark())
+        self.lots: dict[str, Lot] = {}
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["MemoryTransaction"]:
-        begun = MemoryTransaction({name: dict(rows) for name, rows in self.rows.items()}, dict(self.progress))
+        lots = {name: lot.copy() for name, lot in self.lots.items()}
+        begun = MemoryTransaction(copied(self.rows), dict(self.progress), lots)
         seen = dict(self.progress)
         yield begun
         if self.progress != seen:
             raise Fenced("another transaction was faster")
-        self.rows, self.progress = begun.rows, begun.progress
+        self.rows, self.progress, self.lots = begun.rows, begun.progress, begun.lots
 
 
 class MemoryTransaction:
-    def __init__(self, rows: dict[str, dict[str, Row]], progress: dict[int, Mark]) -> None:
-        self.rows, self.progress = rows, progress
+    def __init__(self, rows: dict[str, dict[str, Row]], progress: dict[int, Mark], lots: dict[str, Lot]) -> None:
+        self.rows, self.progress, self.lots = rows, progress, lots
 
     async def positions(self) -> Mapping[int, Mark]:
         return dict(self.progress)
@@ -78,15 +88,47 @@ class MemoryTransaction:
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         held = self.rows.setdefault(view.name, {})
         for key, row in rows.items():
+            if row is not None and (why := unfit(row)):
+                raise RowRefused(view.name, why)
             if row is None:
                 held.pop(key, None)
             else:
                 held[key] = row
 
+    def parking(self, view: AnyView) -> Parking:
+        return MemoryParking(self.lots.setdefault(view.name, Lot()))
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        before = copied(self.rows)
+        try:
+            yield
+        except BaseException:
+            self.rows = before
+            raise
+
     async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:  # noqa: ARG002
         if self.progress[partition] != old:
             raise Fenced(f"partition {partition} is at {self.progress[partition]}, not at {old}")
         self.progress[partition] = new
+
+
+def copied(rows: Mapping[str, dict[str, Row]]) -> dict[str, dict[str, Row]]:
+    return {name: dict(held) for name, held in rows.items()}
+
+
+def unfit(row: Row) -> str | None:
+    """Why no table can hold a row, or None: what PostgreSQL refuses, for its twin."""
+    if any(isinstance(value, int) and not -(2**63) <= value < 2**63 for _, value in row):
+        return "bigint out of range"
+    for name, told in type(row).model_fields.items():
+        if getattr(row, name) is None and not column(told.annotation)[1]:
+            return f"nothing stands in {name}"
+    try:
+        text = row.model_dump_json()
+    except ValueError as error:
+        return str(error)
+    return "a text has a NUL" if "\\u0000" in text else None
 
 
 def split(rows: Mapping[str, Row | None]) -> tuple[list[Row], list[str]]:

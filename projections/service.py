@@ -67,9 +67,12 @@ class Queries:
             raise Problem(422, "invalid-key", f"a key has 1 to {LONGEST_KEY} printable characters")
         only(request, ())
         progress = await self._wait(request)
-        if (row := await self._views.one(view, key)) is None:
-            raise Problem(404, "unknown-key", f"{view.name} has no row for this key", headers=aged(progress))
-        return self._response(request, row.model_dump_json().encode(), progress)
+        row, parked = await self._views.one(view, key), await self._parked(view, key, progress)
+        if row is None:
+            raise Problem(404, "unknown-key", f"{view.name} has no row for this key", headers=aged(progress) | parked)
+        response = self._response(request, row.model_dump_json().encode(), progress)
+        response.headers.update(parked)
+        return response
 
     async def page(self, request: Request) -> Response:
         view = self._view(request)
@@ -81,6 +84,11 @@ class Queries:
         items = b",".join(row.model_dump_json().encode() for row in rows[:limit])
         following = f'"{cursor(view, rows[limit - 1])}"' if more else "null"
         return self._response(request, b'{"items":[' + items + b'],"next":' + following.encode() + b"}", progress)
+
+    async def _parked(self, view: AnyView, key: str, progress: Progress) -> dict[str, str]:
+        """Says that events wait before a row, and from which position on."""
+        position = await self._views.parked(view, key) if progress.parked else None
+        return {} if position is None else {"data-parked": str(position)}
 
     def _view(self, request: Request) -> AnyView:
         if (view := self._domain.view(request.path_params["view"])) is None:

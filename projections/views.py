@@ -18,7 +18,7 @@ from projections.postgres import PROJECTION
 from projections.rows import AnyView
 from projections.tables import filter_name, tables
 
-STATE = sql.text("state")
+STATE, PARKED_AT = sql.text("state"), sql.text("parked_at")
 POOL = 8
 WAIT_SECONDS = 2.0
 POLL_SECONDS = 0.05
@@ -27,10 +27,11 @@ NEVER = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far each partition is, and for how many seconds the views may lack something."""
+    """How far each partition is, for how many seconds the views may lack something, and whether any key is parked."""
 
     positions: Mapping[int, int]
     age: float
+    parked: bool = False
 
 
 class Views:
@@ -73,7 +74,16 @@ class Views:
     async def progress(self) -> Progress:
         rows = await self._fetch(STATE, {"projection": PROJECTION})
         ages = [row["age"] if row["age"] is not None else NEVER for row in rows]
-        return Progress({row["partition"]: row["position"] for row in rows}, max([0.0, *ages]))
+        return Progress(
+            {row["partition"]: row["position"] for row in rows}, max([0.0, *ages]), any(row["parked"] for row in rows)
+        )
+
+    async def parked(self, view: AnyView, key: str) -> int | None:
+        """The position of the first event that waits before a row, or None."""
+        told = {"view": self._tables[view.name].name, "key": key, "stream": self._domain.stream(key)}
+        [found] = await self._fetch(PARKED_AT, told)
+        position: int | None = found["position"]
+        return position
 
     async def reached(self, partition: int, position: int, seconds: float) -> bool:
         """Whether the views have seen a position, as soon as they have or `seconds` have passed."""

@@ -19,9 +19,10 @@ from infra.kafka import MECHANISM, tls
 from infra.logs import Lines
 from infra.settings import Settings
 from infra.telemetry import about
-from projections.errors import Fenced, FoldFailed, ProjectionError, ReadUnavailable
+from projections.errors import Fenced, ProjectionError, ReadUnavailable
+from projections.folding import Placed
 from projections.postgres import PROJECTION, PostgresDatabase
-from projections.projector import Placed, Projector
+from projections.projector import Applied, Projector
 from projections.publish import Publisher, publish
 from projections.records import Arrived, judge, sorted_out
 
@@ -91,10 +92,6 @@ class Worker:
                 return done
             except Fenced as error:
                 log.info("another worker was faster: %s", error)
-            except FoldFailed as error:
-                self._problem = str(error)
-                with about(error.metadata.request_id, error.metadata.traceparent):
-                    log.warning("the projection waits: %s", error)
             except ProjectionError as error:
                 self._problem = str(error)
                 log.warning("the projection waits: %s", error)
@@ -123,6 +120,7 @@ class Worker:
         with SECONDS.labels(self._domain.name).time():
             applied = await self._projector.apply(events)
             self._moved()
+            tell_parked(applied)
             await publish(self._domain, self._database, self._publisher, applied)
         EVENTS.labels(self._domain.name).inc(len(applied.fresh))
         for event in applied.fresh:
@@ -228,6 +226,15 @@ class FaustLane:
         if done is None:
             done = await self._app.consumer.position(place)
         return end is not None and done is not None and done >= end and self._waiting.empty()
+
+
+def tell_parked(applied: Applied) -> None:
+    for view, waiting in applied.parked.items():
+        for one in waiting:
+            told = one.event.metadata
+            with about(told.request_id, told.traceparent):
+                why = one.error or "it waits behind an event that failed"
+                log.warning("parked %s %s of the view %s: %s", one.event.stream, one.event.version, view, why)
 
 
 def folded(event: Placed) -> dict[str, Any]:

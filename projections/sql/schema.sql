@@ -18,3 +18,38 @@ CREATE TABLE IF NOT EXISTS tables (
     name    text  PRIMARY KEY,
     columns jsonb NOT NULL
 );
+-- A lane is a key of a view, or a whole stream of which a key can't be told; `view` is the name of the view's table.
+CREATE TABLE IF NOT EXISTS parked (
+    view      text        COLLATE "C" NOT NULL,
+    name      text        COLLATE "C" NOT NULL,
+    of_stream boolean     NOT NULL,
+    position  bigint,
+    stream    text,
+    version   bigint,
+    type      text,
+    error     text,
+    first_at  timestamptz NOT NULL DEFAULT now(),
+    attempts  integer     NOT NULL,
+    PRIMARY KEY (view, name, of_stream)
+);
+CREATE TABLE IF NOT EXISTS parked_events (
+    view      text    COLLATE "C" NOT NULL,
+    name      text    COLLATE "C" NOT NULL,
+    of_stream boolean NOT NULL,
+    position  bigint  NOT NULL,
+    event     bytea   NOT NULL,
+    PRIMARY KEY (view, name, of_stream, position),
+    FOREIGN KEY (view, name, of_stream) REFERENCES parked ON DELETE CASCADE
+);
+CREATE TABLE IF NOT EXISTS skips (
+    number    bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    view      text        COLLATE "C" NOT NULL,
+    name      text        COLLATE "C" NOT NULL,
+    of_stream boolean     NOT NULL,
+    position  bigint      NOT NULL,
+    event     bytea       NOT NULL,
+    error     text        NOT NULL,
+    who       text        NOT NULL,
+    why       text        NOT NULL,
+    at        timestamptz NOT NULL
+);

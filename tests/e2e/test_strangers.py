@@ -210,3 +210,73 @@ async def test_a_worker_that_is_killed_among_strangers_loses_none_of_them(system
         assert all(letter == (stranger.key, stranger.value, stranger.headers) for letter in letters)
     again = sum(len(letters) - 1 for letters in found.values())
     summary.append(f"2 kills of the worker among {len(sent)} strangers: none lost, {again} set aside once more")
+
+
+async def test_an_event_of_ours_that_nobody_can_read_parks_its_stream_and_people_can_see_and_skip_it(
+    system, client, send
+):
+    numbers = one_of_each_partition()[:2]
+    own = await place(client, numbers[0])
+    free = await (await place(client, numbers[1])).json()
+    await seen(client, own)
+    # The position of an event in another partition is the only one that is free in this partition.
+    send([event(numbers[0], position=free["position"], type="orders.OrderPlaced.v9")])
+    behind = await client.post(f"/v1/orders/{numbers[0]}/cancel", data='{"cancelled_at": "2010-12-02T08:26:00Z"}')
+    assert behind.status == 201
+    token = {"consistency-token": behind.headers["consistency-token"]}
+    answer = await client.get(f"/v1/orders/order-details/{numbers[0]}", headers=token)
+    assert (answer.status, (await answer.json())["status"]) == (200, "placed")
+    assert answer.headers["data-parked"] == str(free["position"])
+
+    def parked():
+        told = json.loads(system.headrace("projection", "parked", "--json").stdout)["parked"]
+        return {(one["view"], one["key"], one["events"]) for one in told}
+
+    stream = f"orders-{numbers[0]}"
+    waiting = {(f"orders/{view.name}", stream, 2) for view in domain.views}
+    assert parked() == waiting
+    again = system.headrace("projection", "retry", "--all", "--json")
+    assert again.returncode == 1
+    assert {one["error"].partition(": ")[2] for one in json.loads(again.stdout)["retried"]} == {
+        "its type 'orders.OrderPlaced.v9' is newer than this code, which knows version 1"
+    }
+    assert parked() == waiting
+    for view in domain.views:
+        done = system.headrace("projection", "skip", f"orders/{view.name}", stream, "--why", "a test", "--json")
+        assert (done.returncode, json.loads(done.stdout)["folded"]) == (0, 1)
+    assert parked() == set()
+    told = json.loads(system.headrace("projection", "parked", "--history", "--json").stdout)["skipped"]
+    assert [(one["position"], one["why"]) for one in told] == [(free["position"], "a test")] * len(domain.views)
+    answer = await client.get(f"/v1/orders/order-details/{numbers[0]}")
+    assert (await answer.json())["status"] == "cancelled"
+    assert "data-parked" not in answer.headers
+    assert system.headrace("projection", "skip", "order-details", "nobody", "--why", "x").returncode == 3
+
+
+async def test_people_can_look_at_each_letter_and_have_it_judged_anew(system, client, send, records_of, number):
+    await seen(client, await place(client, number))
+    lane, key = partition(number), f"orders-{number}".encode()
+    [own] = [record for record in records_of(domain.events_topic)[lane] if record.key() == key]
+    copy = Stranger(lane, key, own.value(), own.headers())
+    junk = Stranger(lane, b"\xff", b"{not json\x00\x1b", [("x", b"\xfe")])
+    send([junk, event(number), copy])
+    await seen(client, await place(client, another_in(lane)))
+
+    letters = json.loads(system.headrace("dlq", "list", "orders", "--json").stdout)["letters"][-3:]
+    assert [(one["key"], one["bytes"]) for one in letters] == [
+        ("\\xff", len(junk.value)),
+        (key.decode(), len(event(number).value)),
+        (key.decode(), len(copy.value)),
+    ]
+    assert all(one["origin"].startswith(f"{domain.events_topic}/{lane}@") and one["reason"] for one in letters)
+    shown = str(letters[0]["number"])
+    assert system.headrace("dlq", "show", "orders", shown, "--raw").stdout.encode() == junk.value
+    assert json.loads(system.headrace("dlq", "show", "orders", shown, "--json").stdout)["headers"] == [["x", "\\xfe"]]
+    assert system.headrace("dlq", "show", "orders", "99999999").returncode == 3
+    done = system.headrace("dlq", "replay", "orders", "--json")
+    verdicts = [one["verdict"] for one in json.loads(done.stdout)["letters"][-3:]]
+    assert (done.returncode, verdicts) == (5, ["stranger", "forged", "ours"])
+
+
+def another_in(lane):
+    return one_of_each_partition()[lane]

@@ -14,8 +14,9 @@ from eventstore.memory import MemoryStore
 from infra.kafka import partition_of
 from projections import commands, verify_commands
 from projections.drift import Drift, Frozen, Verified, sample, verify
+from projections.folding import Placed
 from projections.postgres import PostgresDatabase
-from projections.projector import Placed, Projector
+from projections.projector import Projector
 
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
 DETAILS, COUNTRIES, CUSTOMERS = domain.views
@@ -39,8 +40,7 @@ async def store():
 
 def arrived(event):
     lane = partition_of(event.stream.encode(), domain.partitions)
-    fact = decode(domain, event)
-    return Placed(lane, event.position, event.position, event.stream, event.version, event.recorded_at, fact)
+    return Placed(lane, event.position, event, decode(domain, event))
 
 
 async def project(conninfo, events):

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from domains.errors import UnreadableEvent
 from domains.orders import domain
-from eventstore.cloudevents import encode
+from eventstore.cloudevents import decode, encode
 from eventstore.records import Metadata, RecordedEvent
 from infra.kafka import partition_of
-from projections.projector import Placed
+from projections.folding import Placed
 from projections.records import Arrived, DeadLetter, judge
 
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
@@ -46,6 +47,22 @@ def test_a_foreign_header_that_is_no_utf_8_does_no_harm():
     assert isinstance(judge(domain, replace(record, headers=[*record.headers, ("trace-bin", b"\xff\xfe")])), Placed)
 
 
+UNREADABLE = {
+    "an unknown type": arrived(type="orders.OrderTeleported.v1"),
+    "a newer version": arrived(type="orders.OrderPlaced.v9"),
+    "data of another shape": arrived(data={"order": "536365"}),
+    "data with a field too many": arrived(data={**DATA, "owner": "me"}),
+}
+
+
+@pytest.mark.parametrize("record", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_event_of_ours_that_this_code_can_t_read_is_no_stranger(record):
+    judged = judge(domain, record)
+    assert isinstance(judged, Placed)
+    assert isinstance(judged.event, UnreadableEvent)
+    assert judged.recorded.data == decode(record.key, record.value, record.headers).data
+
+
 good = arrived()
 HOSTILE = {
     "not JSON": replace(good, value=b"{"),
@@ -54,10 +71,6 @@ HOSTILE = {
     "no key": replace(good, key=None),
     "the key of another stream": replace(good, key=b"orders-1"),
     "a wrong content type": replace(good, headers=[("content-type", b"text/plain")]),
-    "an unknown type": arrived(type="orders.OrderTeleported.v1"),
-    "a newer version": arrived(type="orders.OrderPlaced.v9"),
-    "data of another shape": arrived(data={"order": "536365"}),
-    "data with a field too many": arrived(data={**DATA, "owner": "me"}),
     "another domain's stream": arrived(stream="payments-536365"),
     "another aggregate than its stream": arrived(data={**DATA, "order": "1"}),
     "a megabyte of nothing": replace(good, value=b"\x00" * 1_000_000),

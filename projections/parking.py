@@ -1,0 +1,165 @@
+"""The port of what is parked, and its twin in memory: events that wait in lanes, in order, aside from the rows."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
+
+from eventstore.records import RecordedEvent
+
+LONGEST_ERROR = 1000
+
+
+class Lane(NamedTuple):
+    """A queue of one view: of a key, or of a whole stream where a key can't be told."""
+
+    name: str
+    of_stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event for a lane. `error` is why it fails; None: it only waits behind another."""
+
+    lane: Lane
+    event: RecordedEvent
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A lane with the event that failed last and why, how often it was tried, and how many events it holds.
+
+    Without an error, what it holds has not been tried since it came here.
+    """
+
+    lane: Lane
+    position: int | None
+    stream: str | None
+    version: int | None
+    type: str | None
+    error: str | None
+    first_at: datetime
+    attempts: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """An event that a person took out of a view for good: who, when and why, and what had failed."""
+
+    lane: Lane
+    event: RecordedEvent
+    error: str
+    who: str
+    why: str
+    at: datetime
+
+
+class Parking(Protocol):
+    """The lanes of one view, within a transaction of the read database."""
+
+    async def held(self, lanes: Collection[Lane]) -> set[Lane]:
+        """Which of these are parked; until the end of the transaction that stays so."""
+
+    async def park(self, waiting: Sequence[Waiting]) -> None:
+        """Queues events by position. An error parks its lane; an event without one parks it too, untried."""
+
+    async def parked(self, lane: Lane) -> Parked | None:
+        """A lane, which nobody else may change until the end of the transaction; None: it is not parked."""
+
+    async def queue(self, lane: Lane) -> list[RecordedEvent]:
+        """What a lane holds, in order."""
+
+    async def drop(self, lane: Lane, positions: Collection[int]) -> None:
+        """Takes events out of a lane."""
+
+    async def failed(self, waiting: Waiting) -> None:
+        """Notes that a lane was tried once more, and at which event it failed."""
+
+    async def free(self, lane: Lane) -> None:
+        """Ends a lane with all that it holds."""
+
+    async def skip(self, skip: Skip) -> None:
+        """Records for good that an event was taken out."""
+
+    async def lanes(self) -> list[Parked]:
+        """Every lane, in the order of names."""
+
+    async def skips(self) -> list[Skip]:
+        """What was taken out, in the order in which it was."""
+
+    async def clear(self) -> None:
+        """Ends every lane: the view was folded anew."""
+
+
+def readable(error: str) -> str:
+    """An error as any table can hold it."""
+    return error.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")[:LONGEST_ERROR]
+
+
+@dataclass(slots=True)
+class Lot:
+    """What is parked of one view, in memory."""
+
+    lanes: dict[Lane, Parked] = field(default_factory=dict)
+    queues: dict[Lane, dict[int, RecordedEvent]] = field(default_factory=dict)
+    skips: list[Skip] = field(default_factory=list)
+
+    def copy(self) -> "Lot":
+        return Lot(dict(self.lanes), {lane: dict(queue) for lane, queue in self.queues.items()}, list(self.skips))
+
+
+class MemoryParking:
+    def __init__(self, lot: Lot) -> None:
+        self._lot = lot
+
+    async def held(self, lanes: Collection[Lane]) -> set[Lane]:
+        return self._lot.lanes.keys() & set(lanes)
+
+    async def park(self, waiting: Sequence[Waiting]) -> None:
+        for one in waiting:
+            if one.lane not in self._lot.lanes:
+                self._lot.lanes[one.lane] = begun(one)
+            self._lot.queues.setdefault(one.lane, {}).setdefault(one.event.position, one.event)
+
+    async def parked(self, lane: Lane) -> Parked | None:
+        found = self._lot.lanes.get(lane)
+        return found and replace(found, events=len(self._lot.queues.get(lane, {})))
+
+    async def queue(self, lane: Lane) -> list[RecordedEvent]:
+        return [event for _, event in sorted(self._lot.queues.get(lane, {}).items())]
+
+    async def drop(self, lane: Lane, positions: Collection[int]) -> None:
+        for position in positions:
+            self._lot.queues[lane].pop(position, None)
+
+    async def failed(self, waiting: Waiting) -> None:
+        tried, first = begun(waiting), self._lot.lanes[waiting.lane]
+        self._lot.lanes[waiting.lane] = replace(tried, first_at=first.first_at, attempts=first.attempts + 1)
+
+    async def free(self, lane: Lane) -> None:
+        self._lot.lanes.pop(lane, None)
+        self._lot.queues.pop(lane, None)
+
+    async def skip(self, skip: Skip) -> None:
+        self._lot.skips.append(skip)
+
+    async def lanes(self) -> list[Parked]:
+        found = [await self.parked(lane) for lane in sorted(self._lot.lanes)]
+        return [one for one in found if one is not None]
+
+    async def skips(self) -> list[Skip]:
+        return list(self._lot.skips)
+
+    async def clear(self) -> None:
+        self._lot.lanes.clear()
+        self._lot.queues.clear()
+
+
+def begun(waiting: Waiting) -> Parked:
+    """A lane whose first event this is."""
+    event, error, at = waiting.event, waiting.error, datetime.now(UTC)
+    if error is None:
+        return Parked(waiting.lane, None, None, None, None, None, at, 0, 0)
+    return Parked(waiting.lane, event.position, event.stream, event.version, event.type, readable(error), at, 1, 0)

@@ -1,0 +1,139 @@
+"""Folds what is parked, with today's code; or takes the event that fails out for good."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from domains.errors import UnreadableEvent
+from domains.kernel import Domain
+from eventstore.errors import RecordError
+from eventstore.records import RecordedEvent
+from infra.kafka import partition_of
+from projections.errors import NotParked
+from projections.folding import Folded, Placed, save_each, touched_by
+from projections.parking import Lane, Parked, Parking, Skip, Waiting
+from projections.publish import Publisher
+from projections.records import read
+from projections.rows import AnyView, ReadDatabase, Transaction
+
+NO_OFFSET = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """How many events went on, and what is left: None, and the lane has ended."""
+
+    events: int
+    left: Parked | None
+
+
+class Retry:
+    """Works on the lanes of one domain's views. The worker may go on meanwhile: whoever comes second waits.
+
+    A lane ends only when it is empty and its row published, so that a crash on the way leaves it parked, to be retried.
+    """
+
+    def __init__(self, domain: Domain, database: ReadDatabase, publisher: Publisher) -> None:
+        self._domain, self._database, self._publisher = domain, database, publisher
+
+    async def retry(self, view: AnyView, lane: Lane) -> Retried:
+        """Folds a lane in order, up to the first event that still fails. Raises `NotParked` and `ReadUnavailable`."""
+        events = 0
+        while True:
+            count, failed = await (self._hand_on(view, lane) if lane.of_stream else self._fold(view, lane))
+            events += count
+            left = await self._end(view, lane)
+            if left is None or failed:
+                return Retried(events, left)
+
+    async def skip(self, view: AnyView, lane: Lane, who: str, why: str) -> tuple[RecordedEvent, Retried]:
+        """Takes out the event that failed, recorded with who did it and why, and retries the rest.
+
+        Raises `NotParked` and `ReadUnavailable`.
+        """
+        async with self._transaction(view) as transaction:
+            parking = transaction.parking(view)
+            parked = await locked(parking, view, lane)
+            event = next((event for event in await parking.queue(lane) if event.position == parked.position), None)
+            if event is None or parked.error is None:
+                raise NotParked(f"nothing has failed at {lane.name} of {view.name} since it was tried last")
+            await parking.skip(Skip(lane, event, parked.error, who, why, datetime.now(UTC)))
+            await parking.drop(lane, [event.position])
+        return event, await self.retry(view, lane)
+
+    async def _fold(self, view: AnyView, lane: Lane) -> tuple[int, bool]:
+        """Folds the events of a key as far as they go: how many did, and whether one failed."""
+        async with self._transaction(view) as transaction:
+            parking = transaction.parking(view)
+            await locked(parking, view, lane)
+            folded = Folded([self._placed(event) for event in await parking.queue(lane)])
+            folded.fold(view, lane.name, (await transaction.load(view, [lane.name])).get(lane.name))
+            await save_each(transaction, view, {lane.name: folded})
+            return await settle(parking, lane, folded.events[: len(folded.rows)], folded.waiting(lane)[:1])
+
+    async def _hand_on(self, view: AnyView, lane: Lane) -> tuple[int, bool]:
+        """Hands the events of a stream on to the lanes of their keys, which are then retried.
+
+        The stream stays parked meanwhile, so that none of its later events overtakes.
+        """
+        async with self._transaction(view) as transaction:
+            parking = transaction.parking(view)
+            await locked(parking, view, lane)
+            handed, waiting, failed = list[Placed](), list[Waiting](), list[Waiting]()
+            for placed in map(self._placed, await parking.queue(lane)):
+                touched = touched_by(view, placed)
+                if touched is not None and touched[1] is not None:
+                    failed = [Waiting(lane, placed.recorded, touched[1])]
+                    break
+                handed.append(placed)
+                if touched is not None:
+                    waiting.append(Waiting(touched[0], placed.recorded))
+            await parking.park(waiting)
+            done = await settle(parking, lane, handed, failed)
+        for key in dict.fromkeys(one.lane for one in waiting):
+            with suppress(NotParked):  # somebody else has ended it meanwhile
+                await self.retry(view, key)
+        return done
+
+    async def _end(self, view: AnyView, lane: Lane) -> Parked | None:
+        """Publishes the row of a key, which nobody can change now, and ends the lane if nothing has come to it."""
+        async with self._transaction(view) as transaction:
+            parking = transaction.parking(view)
+            parked = await locked(parking, view, lane)
+            if not lane.of_stream:
+                row = (await transaction.load(view, [lane.name])).get(lane.name)
+                await self._publisher.rows(view, {lane.name: row})
+            if parked.events:
+                return parked
+            await parking.free(lane)
+            return None
+
+    @asynccontextmanager
+    async def _transaction(self, view: AnyView) -> AsyncIterator[Transaction]:
+        async with self._database.transaction() as transaction:
+            if view.shared:
+                await transaction.lock(view)
+            yield transaction
+
+    def _placed(self, event: RecordedEvent) -> Placed:
+        partition = partition_of(event.stream.encode(), self._domain.partitions)
+        try:
+            return Placed(partition, NO_OFFSET, event, read(self._domain, event))
+        except RecordError as error:
+            unreadable = UnreadableEvent(event.stream, event.version, str(error))
+            return Placed(partition, NO_OFFSET, event, unreadable)
+
+
+async def locked(parking: Parking, view: AnyView, lane: Lane) -> Parked:
+    if (parked := await parking.parked(lane)) is None:
+        raise NotParked(f"{lane.name} of {view.name} is not parked")
+    return parked
+
+
+async def settle(parking: Parking, lane: Lane, done: list[Placed], failed: list[Waiting]) -> tuple[int, bool]:
+    """Takes out what is done, and notes what failed."""
+    await parking.drop(lane, [placed.position for placed in done])
+    for waiting in failed:
+        await parking.failed(waiting)
+    return len(done), bool(failed)

@@ -1,0 +1,1 @@
+SELECT count(*) AS lanes FROM parked WHERE view = ANY(%(views)s)

@@ -1,0 +1,2 @@
+DELETE FROM parked_events
+WHERE view = %(view)s AND name = %(name)s AND of_stream = %(of_stream)s AND position = ANY(%(positions)s)

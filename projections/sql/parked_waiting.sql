@@ -1,0 +1,1 @@
+SELECT count(*) AS events FROM parked_events WHERE view = %(view)s AND name = %(name)s AND of_stream = %(of_stream)s

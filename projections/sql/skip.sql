@@ -1,0 +1,2 @@
+INSERT INTO skips (view, name, of_stream, position, event, error, who, why, at)
+VALUES (%(view)s, %(name)s, %(of_stream)s, %(position)s, %(event)s, %(error)s, %(who)s, %(why)s, %(at)s)

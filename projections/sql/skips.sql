@@ -1,0 +1,1 @@
+SELECT * FROM skips WHERE view = %(view)s ORDER BY number
