@@ -8,7 +8,7 @@ from domains.errors import UnreadableEvent
 from domains.kernel import Event, Row
 from eventstore.records import Metadata, RecordedEvent
 from projections.errors import FoldFailed, RowRefused
-from projections.parking import Lane, Waiting
+from projections.parking import Spot, Waiting
 from projections.rows import AnyView, Transaction, ordered
 
 Rows = dict[str, Row | None]
@@ -67,9 +67,9 @@ class Folded:
         del self.rows[number:]
         self.error = why
 
-    def waiting(self, lane: Lane) -> list[Waiting]:
+    def waiting(self, spot: Spot) -> list[Waiting]:
         """What was not folded: the event that failed, and all behind it."""
-        left = [Waiting(lane, each.recorded) for each in self.events[len(self.rows) :]]
+        left = [Waiting(spot, each.recorded) for each in self.events[len(self.rows) :]]
         return [replace(left[0], error=self.error), *left[1:]] if left else []
 
 
@@ -88,7 +88,7 @@ async def fold(
         folded.fold(view, key, rows.get(key))
     await save(transaction, view, keys)
     for key, folded in keys.items():
-        waiting += folded.waiting(Lane(key))
+        waiting += folded.waiting(Spot(key))
     return {key: folded.rows[-1] for key, folded in keys.items() if folded.rows}, waiting
 
 
@@ -99,18 +99,18 @@ async def sorted_by_key(
     touched = [(placed, *touch) for placed in fresh if (touch := touched_by(view, placed)) is not None]
     if not touched:
         return {}, []
-    lanes = {lane for _, lane, _ in touched} | {whole(placed) for placed, _, _ in touched}
-    held = await transaction.parking(view).held(lanes)
+    spots = {spot for _, spot, _ in touched} | {whole(placed) for placed, _, _ in touched}
+    held = await transaction.parking(view).held(spots)
     keys, waiting = dict[str, Folded](), list[Waiting]()
-    for placed, lane, error in touched:
+    for placed, spot, error in touched:
         stream = whole(placed)
-        if stream in held or lane in held:
-            waiting.append(Waiting(stream if stream in held else lane, placed.recorded))
+        if stream in held or spot in held:
+            waiting.append(Waiting(stream if stream in held else spot, placed.recorded))
         elif error is not None:
-            held.add(lane)
-            waiting.append(Waiting(lane, placed.recorded, error))
+            held.add(spot)
+            waiting.append(Waiting(spot, placed.recorded, error))
         else:
-            keys.setdefault(lane.name, Folded()).events.append(placed)
+            keys.setdefault(spot.name, Folded()).events.append(placed)
     return keys, waiting
 
 
@@ -148,8 +148,8 @@ async def refusal(transaction: Transaction, view: AnyView, key: str, row: Row | 
     return None
 
 
-def touched_by(view: AnyView, placed: Placed) -> tuple[Lane, str | None] | None:
-    """The lane in which an event waits if it must: that of its key, or of its stream when the key can't be told.
+def touched_by(view: AnyView, placed: Placed) -> tuple[Spot, str | None] | None:
+    """The spot in which an event waits if it must: that of its key, or of its stream when the key can't be told.
 
     Then with the reason. None: the view has no use for the event.
     """
@@ -157,11 +157,11 @@ def touched_by(view: AnyView, placed: Placed) -> tuple[Lane, str | None] | None:
         key = key_of(view, placed)
     except FoldFailed as error:
         return whole(placed), str(error)
-    return None if key is None else (Lane(key), None)
+    return None if key is None else (Spot(key), None)
 
 
-def whole(placed: Placed) -> Lane:
-    return Lane(placed.stream, of_stream=True)
+def whole(placed: Placed) -> Spot:
+    return Spot(placed.stream, of_stream=True)
 
 
 def key_of(view: AnyView, placed: Placed) -> str | None:

@@ -8,13 +8,13 @@ import psycopg
 from eventstore.cloudevents import encode_value, structured
 from eventstore.records import RecordedEvent
 from projections import sql
-from projections.parking import Lane, Parked, Skip, Waiting, begun
+from projections.parking import Parked, Skip, Spot, Waiting, begun
 
 Execute = Callable[[Any, Mapping[str, Any]], Awaitable[psycopg.AsyncCursor[Any]]]
 
-HELD, BEGIN, QUEUE_UP, LANE, WAITING, LANES, QUEUE, DROP, FAILED, FREE, CLEAR = (
+HELD, BEGIN, QUEUE_UP, SPOT, WAITING, SPOTS, QUEUE, DROP, FAILED, FREE, CLEAR = (
     sql.text(f"parked_{name}")
-    for name in ("held", "begin", "queue_up", "lane", "waiting", "lanes", "queue", "drop", "failed", "free", "clear")
+    for name in ("held", "begin", "queue_up", "spot", "waiting", "spots", "queue", "drop", "failed", "free", "clear")
 )
 SKIP, SKIPS = sql.text("skip"), sql.text("skips")
 SOURCE = "/parked"
@@ -26,51 +26,51 @@ class PostgresParking:
     def __init__(self, view: str, execute: Execute) -> None:
         self._view, self._execute = view, execute
 
-    async def held(self, lanes: Collection[Lane]) -> set[Lane]:
-        told = {"keys": [lane.name for lane in lanes if not lane.of_stream]}
-        told["streams"] = [lane.name for lane in lanes if lane.of_stream]
-        return {Lane(row["name"], row["of_stream"]) for row in await self._rows(HELD, told)}
+    async def held(self, spots: Collection[Spot]) -> set[Spot]:
+        told = {"keys": [spot.name for spot in spots if not spot.of_stream]}
+        told["streams"] = [spot.name for spot in spots if spot.of_stream]
+        return {Spot(row["name"], row["of_stream"]) for row in await self._rows(HELD, told)}
 
     async def park(self, waiting: Sequence[Waiting]) -> None:
         if not waiting:
             return
-        firsts = {one.lane: begun(one) for one in reversed(waiting)}
-        began = [first.lane._asdict() | failure(first) for first in firsts.values()]
-        queued = [one.lane._asdict() | kept(one.event) for one in waiting]
+        firsts = {one.spot: begun(one) for one in reversed(waiting)}
+        began = [first.spot._asdict() | failure(first) for first in firsts.values()]
+        queued = [one.spot._asdict() | kept(one.event) for one in waiting]
         for query, rows in ((BEGIN, began), (QUEUE_UP, queued)):
             await self._execute(query, {"view": self._view, **columns(rows)})
 
-    async def parked(self, lane: Lane) -> Parked | None:
-        found = await self._rows(LANE, lane._asdict())
+    async def parked(self, spot: Spot) -> Parked | None:
+        found = await self._rows(SPOT, spot._asdict())
         if not found:
             return None
         # Counted by a statement of its own: one that waited for the lock would not see what came meanwhile.
-        [count] = await self._rows(WAITING, lane._asdict())
+        [count] = await self._rows(WAITING, spot._asdict())
         return parked({**found[0], **count})
 
-    async def queue(self, lane: Lane) -> list[RecordedEvent]:
-        return [structured(row["event"]) for row in await self._rows(QUEUE, lane._asdict())]
+    async def queue(self, spot: Spot) -> list[RecordedEvent]:
+        return [structured(row["event"]) for row in await self._rows(QUEUE, spot._asdict())]
 
-    async def drop(self, lane: Lane, positions: Collection[int]) -> None:
-        await self._do(DROP, lane, positions=list(positions))
+    async def drop(self, spot: Spot, positions: Collection[int]) -> None:
+        await self._do(DROP, spot, positions=list(positions))
 
     async def failed(self, waiting: Waiting) -> None:
-        await self._do(FAILED, waiting.lane, **failure(begun(waiting)))
+        await self._do(FAILED, waiting.spot, **failure(begun(waiting)))
 
-    async def free(self, lane: Lane) -> None:
-        await self._do(FREE, lane)
+    async def free(self, spot: Spot) -> None:
+        await self._do(FREE, spot)
 
     async def skip(self, skip: Skip) -> None:
         told = {"error": skip.error, "who": skip.who, "why": skip.why, "at": skip.at}
-        await self._do(SKIP, skip.lane, **kept(skip.event), **told)
+        await self._do(SKIP, skip.spot, **kept(skip.event), **told)
 
-    async def lanes(self) -> list[Parked]:
-        return [parked(row) for row in await self._rows(LANES, {})]
+    async def spots(self) -> list[Parked]:
+        return [parked(row) for row in await self._rows(SPOTS, {})]
 
     async def skips(self) -> list[Skip]:
         return [
             Skip(
-                Lane(row["name"], row["of_stream"]),
+                Spot(row["name"], row["of_stream"]),
                 structured(row["event"]),
                 *(row[name] for name in ("error", "who", "why", "at")),
             )
@@ -80,8 +80,8 @@ class PostgresParking:
     async def clear(self) -> None:
         await self._execute(CLEAR, {"view": self._view})
 
-    async def _do(self, query: LiteralString, lane: Lane, **told: Any) -> None:
-        await self._execute(query, {"view": self._view, **lane._asdict(), **told})
+    async def _do(self, query: LiteralString, spot: Spot, **told: Any) -> None:
+        await self._execute(query, {"view": self._view, **spot._asdict(), **told})
 
     async def _rows(self, query: LiteralString, told: Mapping[str, Any]) -> list[dict[str, Any]]:
         return await (await self._execute(query, {"view": self._view, **told})).fetchall()
@@ -100,5 +100,5 @@ def failure(parked: Parked) -> dict[str, Any]:
 
 
 def parked(row: Mapping[str, Any]) -> Parked:
-    told = {name: row[name] for name in Parked.__slots__ if name != "lane"}
-    return Parked(Lane(row["name"], row["of_stream"]), **told)
+    told = {name: row[name] for name in Parked.__slots__ if name != "spot"}
+    return Parked(Spot(row["name"], row["of_stream"]), **told)

@@ -16,7 +16,7 @@ from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
 from projections.errors import NotParked, ReadUnavailable
-from projections.parking import Lane, Parked, Skip
+from projections.parking import Parked, Skip, Spot
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
@@ -41,8 +41,8 @@ def parked(
     found, skipped = list[dict[str, Any]](), list[dict[str, Any]]()
     for domain, each in views_named(view):
         name = f"{domain.name}/{each.name}"
-        lanes, skips = run(look(domain, each))
-        found += [{"view": name, **told(one)} for one in lanes]
+        spots, skips = run(look(domain, each))
+        found += [{"view": name, **told(one)} for one in spots]
         skipped += [{"view": name, **told_skip(one)} for one in skips]
     if as_json:
         show_json({"parked": found} | ({"skipped": skipped} if history else {}))
@@ -104,7 +104,7 @@ async def look(domain: Domain, view: AnyView) -> tuple[list[Parked], list[Skip]]
     try:
         async with database.transaction() as transaction:
             parking = transaction.parking(view)
-            return await parking.lanes(), await parking.skips()
+            return await parking.spots(), await parking.skips()
     finally:
         await database.close()
 
@@ -112,9 +112,9 @@ async def look(domain: Domain, view: AnyView) -> tuple[list[Parked], list[Skip]]
 async def retried(domain: Domain, view: AnyView, key: str | None) -> list[dict[str, Any]]:
     found = []
     async with retrying(domain) as (retry, database):
-        for lane in await lanes(database, view, key):
+        for spot in await spots(database, view, key):
             try:
-                found.append({"key": lane.name, **outcome(await retry.retry(view, lane))})
+                found.append({"key": spot.name, **outcome(await retry.retry(view, spot))})
             except NotParked:
                 continue  # it went with the stream that was retried before it, or somebody else was faster
     return found
@@ -122,7 +122,7 @@ async def retried(domain: Domain, view: AnyView, key: str | None) -> list[dict[s
 
 async def skipped(domain: Domain, view: AnyView, key: str, who: str, why: str) -> tuple[int, Retried]:
     async with retrying(domain) as (retry, database):
-        held = await lanes(database, view, key)
+        held = await spots(database, view, key)
         if not held:
             raise NotParked(f"{key} of {view.name} is not parked")
         event, left = await retry.skip(view, held[0], who, why)
@@ -139,25 +139,25 @@ async def retrying(domain: Domain) -> AsyncIterator[tuple[Retry, PostgresDatabas
         yield Retry(domain, database, KafkaPublisher(settings, domain)), database
 
 
-async def lanes(database: PostgresDatabase, view: AnyView, key: str | None) -> list[Lane]:
-    """The lanes of that name, or all; streams first, since they are handed on to keys."""
+async def spots(database: PostgresDatabase, view: AnyView, key: str | None) -> list[Spot]:
+    """The spots of that name, or all; streams first, since they are handed on to keys."""
     async with database.transaction() as transaction:
-        found = [one.lane for one in await transaction.parking(view).lanes() if key in (None, one.lane.name)]
-    return sorted(found, key=lambda lane: not lane.of_stream)
+        found = [one.spot for one in await transaction.parking(view).spots() if key in (None, one.spot.name)]
+    return sorted(found, key=lambda spot: not spot.of_stream)
 
 
 def told(parked: Parked) -> dict[str, Any]:
     names = ("events", "position", "stream", "version", "type", "error", "first_at", "attempts")
-    return {**named(parked.lane), **{name: getattr(parked, name) for name in names}}
+    return {**named(parked.spot), **{name: getattr(parked, name) for name in names}}
 
 
 def told_skip(skip: Skip) -> dict[str, Any]:
     event = {name: getattr(skip.event, name) for name in ("position", "stream", "version", "type")}
-    return {**named(skip.lane), **event, **{name: getattr(skip, name) for name in ("error", "who", "why", "at")}}
+    return {**named(skip.spot), **event, **{name: getattr(skip, name) for name in ("error", "who", "why", "at")}}
 
 
-def named(lane: Lane) -> dict[str, Any]:
-    return {"key": lane.name, "of_stream": lane.of_stream}
+def named(spot: Spot) -> dict[str, Any]:
+    return {"key": spot.name, "of_stream": spot.of_stream}
 
 
 def outcome(done: Retried) -> dict[str, Any]:

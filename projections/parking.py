@@ -1,4 +1,4 @@
-"""The port of what is parked, and its twin in memory: events that wait in lanes, in order, aside from the rows."""
+"""The port of what is parked, and its twin in memory: events that wait in spots, in order, aside from the rows."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from eventstore.records import RecordedEvent
 LONGEST_ERROR = 1000
 
 
-class Lane(NamedTuple):
+class Spot(NamedTuple):
     """A queue of one view: of a key, or of a whole stream where a key can't be told."""
 
     name: str
@@ -19,21 +19,21 @@ class Lane(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An event for a lane. `error` is why it fails; None: it only waits behind another."""
+    """An event for a spot. `error` is why it fails; None: it only waits behind another."""
 
-    lane: Lane
+    spot: Spot
     event: RecordedEvent
     error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A lane with the event that failed last and why, how often it was tried, and how many events it holds.
+    """A spot with the event that failed last and why, how often it was tried, and how many events it holds.
 
     Without an error, what it holds has not been tried since it came here.
     """
 
-    lane: Lane
+    spot: Spot
     position: int | None
     stream: str | None
     version: int | None
@@ -48,7 +48,7 @@ class Parked:
 class Skip:
     """An event that a person took out of a view for good: who, when and why, and what had failed."""
 
-    lane: Lane
+    spot: Spot
     event: RecordedEvent
     error: str
     who: str
@@ -57,40 +57,40 @@ class Skip:
 
 
 class Parking(Protocol):
-    """The lanes of one view, within a transaction of the read database."""
+    """The spots of one view, within a transaction of the read database."""
 
-    async def held(self, lanes: Collection[Lane]) -> set[Lane]:
+    async def held(self, spots: Collection[Spot]) -> set[Spot]:
         """Which of these are parked; until the end of the transaction that stays so."""
 
     async def park(self, waiting: Sequence[Waiting]) -> None:
-        """Queues events by position. An error parks its lane; an event without one parks it too, untried."""
+        """Queues events by position. An error parks its spot; an event without one parks it too, untried."""
 
-    async def parked(self, lane: Lane) -> Parked | None:
-        """A lane, which nobody else may change until the end of the transaction; None: it is not parked."""
+    async def parked(self, spot: Spot) -> Parked | None:
+        """A spot, which nobody else may change until the end of the transaction; None: it is not parked."""
 
-    async def queue(self, lane: Lane) -> list[RecordedEvent]:
-        """What a lane holds, in order."""
+    async def queue(self, spot: Spot) -> list[RecordedEvent]:
+        """What a spot holds, in order."""
 
-    async def drop(self, lane: Lane, positions: Collection[int]) -> None:
-        """Takes events out of a lane."""
+    async def drop(self, spot: Spot, positions: Collection[int]) -> None:
+        """Takes events out of a spot."""
 
     async def failed(self, waiting: Waiting) -> None:
-        """Notes that a lane was tried once more, and at which event it failed."""
+        """Notes that a spot was tried once more, and at which event it failed."""
 
-    async def free(self, lane: Lane) -> None:
-        """Ends a lane with all that it holds."""
+    async def free(self, spot: Spot) -> None:
+        """Ends a spot with all that it holds."""
 
     async def skip(self, skip: Skip) -> None:
         """Records for good that an event was taken out."""
 
-    async def lanes(self) -> list[Parked]:
-        """Every lane, in the order of names."""
+    async def spots(self) -> list[Parked]:
+        """Every spot, in the order of names."""
 
     async def skips(self) -> list[Skip]:
         """What was taken out, in the order in which it was."""
 
     async def clear(self) -> None:
-        """Ends every lane: the view was folded anew."""
+        """Ends every spot: the view was folded anew."""
 
 
 def readable(error: str) -> str:
@@ -102,64 +102,64 @@ def readable(error: str) -> str:
 class Lot:
     """What is parked of one view, in memory."""
 
-    lanes: dict[Lane, Parked] = field(default_factory=dict)
-    queues: dict[Lane, dict[int, RecordedEvent]] = field(default_factory=dict)
+    spots: dict[Spot, Parked] = field(default_factory=dict)
+    queues: dict[Spot, dict[int, RecordedEvent]] = field(default_factory=dict)
     skips: list[Skip] = field(default_factory=list)
 
     def copy(self) -> "Lot":
-        return Lot(dict(self.lanes), {lane: dict(queue) for lane, queue in self.queues.items()}, list(self.skips))
+        return Lot(dict(self.spots), {spot: dict(queue) for spot, queue in self.queues.items()}, list(self.skips))
 
 
 class MemoryParking:
     def __init__(self, lot: Lot) -> None:
         self._lot = lot
 
-    async def held(self, lanes: Collection[Lane]) -> set[Lane]:
-        return self._lot.lanes.keys() & set(lanes)
+    async def held(self, spots: Collection[Spot]) -> set[Spot]:
+        return self._lot.spots.keys() & set(spots)
 
     async def park(self, waiting: Sequence[Waiting]) -> None:
         for one in waiting:
-            if one.lane not in self._lot.lanes:
-                self._lot.lanes[one.lane] = begun(one)
-            self._lot.queues.setdefault(one.lane, {}).setdefault(one.event.position, one.event)
+            if one.spot not in self._lot.spots:
+                self._lot.spots[one.spot] = begun(one)
+            self._lot.queues.setdefault(one.spot, {}).setdefault(one.event.position, one.event)
 
-    async def parked(self, lane: Lane) -> Parked | None:
-        found = self._lot.lanes.get(lane)
-        return found and replace(found, events=len(self._lot.queues.get(lane, {})))
+    async def parked(self, spot: Spot) -> Parked | None:
+        found = self._lot.spots.get(spot)
+        return found and replace(found, events=len(self._lot.queues.get(spot, {})))
 
-    async def queue(self, lane: Lane) -> list[RecordedEvent]:
-        return [event for _, event in sorted(self._lot.queues.get(lane, {}).items())]
+    async def queue(self, spot: Spot) -> list[RecordedEvent]:
+        return [event for _, event in sorted(self._lot.queues.get(spot, {}).items())]
 
-    async def drop(self, lane: Lane, positions: Collection[int]) -> None:
+    async def drop(self, spot: Spot, positions: Collection[int]) -> None:
         for position in positions:
-            self._lot.queues[lane].pop(position, None)
+            self._lot.queues[spot].pop(position, None)
 
     async def failed(self, waiting: Waiting) -> None:
-        tried, first = begun(waiting), self._lot.lanes[waiting.lane]
-        self._lot.lanes[waiting.lane] = replace(tried, first_at=first.first_at, attempts=first.attempts + 1)
+        tried, first = begun(waiting), self._lot.spots[waiting.spot]
+        self._lot.spots[waiting.spot] = replace(tried, first_at=first.first_at, attempts=first.attempts + 1)
 
-    async def free(self, lane: Lane) -> None:
-        self._lot.lanes.pop(lane, None)
-        self._lot.queues.pop(lane, None)
+    async def free(self, spot: Spot) -> None:
+        self._lot.spots.pop(spot, None)
+        self._lot.queues.pop(spot, None)
 
     async def skip(self, skip: Skip) -> None:
         self._lot.skips.append(skip)
 
-    async def lanes(self) -> list[Parked]:
-        found = [await self.parked(lane) for lane in sorted(self._lot.lanes)]
+    async def spots(self) -> list[Parked]:
+        found = [await self.parked(spot) for spot in sorted(self._lot.spots)]
         return [one for one in found if one is not None]
 
     async def skips(self) -> list[Skip]:
         return list(self._lot.skips)
 
     async def clear(self) -> None:
-        self._lot.lanes.clear()
+        self._lot.spots.clear()
         self._lot.queues.clear()
 
 
 def begun(waiting: Waiting) -> Parked:
-    """A lane whose first event this is."""
+    """A spot whose first event this is."""
     event, error, at = waiting.event, waiting.error, datetime.now(UTC)
     if error is None:
-        return Parked(waiting.lane, None, None, None, None, None, at, 0, 0)
-    return Parked(waiting.lane, event.position, event.stream, event.version, event.type, readable(error), at, 1, 0)
+        return Parked(waiting.spot, None, None, None, None, None, at, 0, 0)
+    return Parked(waiting.spot, event.position, event.stream, event.version, event.type, readable(error), at, 1, 0)

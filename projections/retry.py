@@ -12,7 +12,7 @@ from eventstore.records import RecordedEvent
 from infra.kafka import partition_of
 from projections.errors import NotParked
 from projections.folding import Folded, Placed, save_each, touched_by
-from projections.parking import Lane, Parked, Parking, Skip, Waiting
+from projections.parking import Parked, Parking, Skip, Spot, Waiting
 from projections.publish import Publisher
 from projections.records import read
 from projections.rows import AnyView, ReadDatabase, Transaction
@@ -22,91 +22,91 @@ NO_OFFSET = -1
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """How many events went on, and what is left: None, and the lane has ended."""
+    """How many events went on, and what is left: None, and the spot has ended."""
 
     events: int
     left: Parked | None
 
 
 class Retry:
-    """Works on the lanes of one domain's views. The worker may go on meanwhile: whoever comes second waits.
+    """Works on the spots of one domain's views. The worker may go on meanwhile: whoever comes second waits.
 
-    A lane ends only when it is empty and its row published, so that a crash on the way leaves it parked, to be retried.
+    A spot ends only when it is empty and its row published, so that a crash on the way leaves it parked, to be retried.
     """
 
     def __init__(self, domain: Domain, database: ReadDatabase, publisher: Publisher) -> None:
         self._domain, self._database, self._publisher = domain, database, publisher
 
-    async def retry(self, view: AnyView, lane: Lane) -> Retried:
-        """Folds a lane in order, up to the first event that still fails. Raises `NotParked` and `ReadUnavailable`."""
+    async def retry(self, view: AnyView, spot: Spot) -> Retried:
+        """Folds a spot in order, up to the first event that still fails. Raises `NotParked` and `ReadUnavailable`."""
         events = 0
         while True:
-            count, failed = await (self._hand_on(view, lane) if lane.of_stream else self._fold(view, lane))
+            count, failed = await (self._hand_on(view, spot) if spot.of_stream else self._fold(view, spot))
             events += count
-            left = await self._end(view, lane)
+            left = await self._end(view, spot)
             if left is None or failed:
                 return Retried(events, left)
 
-    async def skip(self, view: AnyView, lane: Lane, who: str, why: str) -> tuple[RecordedEvent, Retried]:
+    async def skip(self, view: AnyView, spot: Spot, who: str, why: str) -> tuple[RecordedEvent, Retried]:
         """Takes out the event that failed, recorded with who did it and why, and retries the rest.
 
         Raises `NotParked` and `ReadUnavailable`.
         """
         async with self._transaction(view) as transaction:
             parking = transaction.parking(view)
-            parked = await locked(parking, view, lane)
-            event = next((event for event in await parking.queue(lane) if event.position == parked.position), None)
+            parked = await locked(parking, view, spot)
+            event = next((event for event in await parking.queue(spot) if event.position == parked.position), None)
             if event is None or parked.error is None:
-                raise NotParked(f"nothing has failed at {lane.name} of {view.name} since it was tried last")
-            await parking.skip(Skip(lane, event, parked.error, who, why, datetime.now(UTC)))
-            await parking.drop(lane, [event.position])
-        return event, await self.retry(view, lane)
+                raise NotParked(f"nothing has failed at {spot.name} of {view.name} since it was tried last")
+            await parking.skip(Skip(spot, event, parked.error, who, why, datetime.now(UTC)))
+            await parking.drop(spot, [event.position])
+        return event, await self.retry(view, spot)
 
-    async def _fold(self, view: AnyView, lane: Lane) -> tuple[int, bool]:
+    async def _fold(self, view: AnyView, spot: Spot) -> tuple[int, bool]:
         """Folds the events of a key as far as they go: how many did, and whether one failed."""
         async with self._transaction(view) as transaction:
             parking = transaction.parking(view)
-            await locked(parking, view, lane)
-            folded = Folded([self._placed(event) for event in await parking.queue(lane)])
-            folded.fold(view, lane.name, (await transaction.load(view, [lane.name])).get(lane.name))
-            await save_each(transaction, view, {lane.name: folded})
-            return await settle(parking, lane, folded.events[: len(folded.rows)], folded.waiting(lane)[:1])
+            await locked(parking, view, spot)
+            folded = Folded([self._placed(event) for event in await parking.queue(spot)])
+            folded.fold(view, spot.name, (await transaction.load(view, [spot.name])).get(spot.name))
+            await save_each(transaction, view, {spot.name: folded})
+            return await settle(parking, spot, folded.events[: len(folded.rows)], folded.waiting(spot)[:1])
 
-    async def _hand_on(self, view: AnyView, lane: Lane) -> tuple[int, bool]:
-        """Hands the events of a stream on to the lanes of their keys, which are then retried.
+    async def _hand_on(self, view: AnyView, spot: Spot) -> tuple[int, bool]:
+        """Hands the events of a stream on to the spots of their keys, which are then retried.
 
         The stream stays parked meanwhile, so that none of its later events overtakes.
         """
         async with self._transaction(view) as transaction:
             parking = transaction.parking(view)
-            await locked(parking, view, lane)
+            await locked(parking, view, spot)
             handed, waiting, failed = list[Placed](), list[Waiting](), list[Waiting]()
-            for placed in map(self._placed, await parking.queue(lane)):
+            for placed in map(self._placed, await parking.queue(spot)):
                 touched = touched_by(view, placed)
                 if touched is not None and touched[1] is not None:
-                    failed = [Waiting(lane, placed.recorded, touched[1])]
+                    failed = [Waiting(spot, placed.recorded, touched[1])]
                     break
                 handed.append(placed)
                 if touched is not None:
                     waiting.append(Waiting(touched[0], placed.recorded))
             await parking.park(waiting)
-            done = await settle(parking, lane, handed, failed)
-        for key in dict.fromkeys(one.lane for one in waiting):
+            done = await settle(parking, spot, handed, failed)
+        for key in dict.fromkeys(one.spot for one in waiting):
             with suppress(NotParked):  # somebody else has ended it meanwhile
                 await self.retry(view, key)
         return done
 
-    async def _end(self, view: AnyView, lane: Lane) -> Parked | None:
-        """Publishes the row of a key, which nobody can change now, and ends the lane if nothing has come to it."""
+    async def _end(self, view: AnyView, spot: Spot) -> Parked | None:
+        """Publishes the row of a key, which nobody can change now, and ends the spot if nothing has come to it."""
         async with self._transaction(view) as transaction:
             parking = transaction.parking(view)
-            parked = await locked(parking, view, lane)
-            if not lane.of_stream:
-                row = (await transaction.load(view, [lane.name])).get(lane.name)
-                await self._publisher.rows(view, {lane.name: row})
+            parked = await locked(parking, view, spot)
+            if not spot.of_stream:
+                row = (await transaction.load(view, [spot.name])).get(spot.name)
+                await self._publisher.rows(view, {spot.name: row})
             if parked.events:
                 return parked
-            await parking.free(lane)
+            await parking.free(spot)
             return None
 
     @asynccontextmanager
@@ -125,15 +125,15 @@ class Retry:
             return Placed(partition, NO_OFFSET, event, unreadable)
 
 
-async def locked(parking: Parking, view: AnyView, lane: Lane) -> Parked:
-    if (parked := await parking.parked(lane)) is None:
-        raise NotParked(f"{lane.name} of {view.name} is not parked")
+async def locked(parking: Parking, view: AnyView, spot: Spot) -> Parked:
+    if (parked := await parking.parked(spot)) is None:
+        raise NotParked(f"{spot.name} of {view.name} is not parked")
     return parked
 
 
-async def settle(parking: Parking, lane: Lane, done: list[Placed], failed: list[Waiting]) -> tuple[int, bool]:
+async def settle(parking: Parking, spot: Spot, done: list[Placed], failed: list[Waiting]) -> tuple[int, bool]:
     """Takes out what is done, and notes what failed."""
-    await parking.drop(lane, [placed.position for placed in done])
+    await parking.drop(spot, [placed.position for placed in done])
     for waiting in failed:
         await parking.failed(waiting)
     return len(done), bool(failed)

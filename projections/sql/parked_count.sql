@@ -1,1 +1,1 @@
-SELECT count(*) AS lanes FROM parked WHERE view = ANY(%(views)s)
+SELECT count(*) AS spots FROM parked WHERE view = ANY(%(views)s)

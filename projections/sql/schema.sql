@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS tables (
     name    text  PRIMARY KEY,
     columns jsonb NOT NULL
 );
--- A lane is a key of a view, or a whole stream of which a key can't be told; `view` is the name of the view's table.
+-- A spot is a key of a view, or a whole stream of which a key can't be told; `view` is the name of the view's table.
 CREATE TABLE IF NOT EXISTS parked (
     view      text        COLLATE "C" NOT NULL,
     name      text        COLLATE "C" NOT NULL,

@@ -18,7 +18,7 @@ from infra.kafka import partition_of
 from projections.errors import NotParked, ReadUnavailable
 from projections.folding import Placed
 from projections.migrate import migrate
-from projections.parking import Lane
+from projections.parking import Spot
 from projections.postgres import PostgresDatabase
 from projections.projector import Projector
 from projections.records import read
@@ -135,9 +135,9 @@ def made():
     return Versions().event
 
 
-async def lanes(database, view=TOTALS):
+async def spots(database, view=TOTALS):
     async with database.transaction() as transaction:
-        return await transaction.parking(view).lanes()
+        return await transaction.parking(view).spots()
 
 
 async def rows(database, view, keys):
@@ -149,8 +149,8 @@ async def totals(database, *keys):
     return {key: row.total for key, row in (await rows(database, TOTALS, keys)).items()}
 
 
-async def retried(domain, database, lane, view="totals", publisher=None):
-    return await Retry(domain, database, publisher or Published()).retry(domain.view(view), lane)
+async def retried(domain, database, spot, view="totals", publisher=None):
+    return await Retry(domain, database, publisher or Published()).retry(domain.view(view), spot)
 
 
 async def test_one_poisoned_event_among_many_keys_holds_up_no_other_and_ends_as_if_it_had_never_failed(database, made):
@@ -173,16 +173,16 @@ async def test_one_poisoned_event_among_many_keys_holds_up_no_other_and_ends_as_
     assert await rows(database, GROUPS, ["all"]) == plain.rows["groups"]
 
     behind = [each for each in events[700:] if each.stream == "orders-k500"]
-    (parked,) = await lanes(database)
-    assert (parked.lane, parked.position, parked.events) == (Lane("k500"), 701, len(behind))
+    (parked,) = await spots(database)
+    assert (parked.spot, parked.position, parked.events) == (Spot("k500"), 701, len(behind))
     assert "ZeroDivisionError: a poisoned amount" in parked.error
 
     published = Published()
-    done = await retried(HEALED, database, Lane("k500"), publisher=published)
+    done = await retried(HEALED, database, Spot("k500"), publisher=published)
     assert (done.events, done.left) == (len(behind), None)
     assert await rows(database, TOTALS, keys) == expected
     assert published.newest == {("totals", "k500"): expected["k500"]}
-    assert await lanes(database) == []
+    assert await spots(database) == []
 
 
 async def test_what_comes_later_or_again_waits_behind_and_once_only(database, made):
@@ -192,8 +192,8 @@ async def test_what_comes_later_or_again_waits_behind_and_once_only(database, ma
     await projector.apply([behind, other])
     await projector.apply([first, poison, behind, other])
     assert await totals(database, "a", "b") == {"a": 5, "b": 1}
-    assert [parked.events for parked in await lanes(database)] == [2]
-    await retried(HEALED, database, Lane("a"))
+    assert [parked.events for parked in await spots(database)] == [2]
+    await retried(HEALED, database, Spot("a"))
     await projector.apply([made("a", 1)])
     assert await totals(database, "a") == {"a": 5 + POISON + 2 + 1}
 
@@ -201,10 +201,10 @@ async def test_what_comes_later_or_again_waits_behind_and_once_only(database, ma
 async def test_a_retry_that_fails_again_stays_at_the_event_that_fails_and_is_counted(database, made):
     await Projector(DOMAIN, database).apply([made("a", POISON), made("a", 1)])
     published = Published()
-    done = await retried(DOMAIN, database, Lane("a"), publisher=published)
+    done = await retried(DOMAIN, database, Spot("a"), publisher=published)
     assert (done.events, done.left.attempts, done.left.events) == (0, 2, 2)
     partly = counting(lambda row, event: healed(row, event) if event.amount > 1 else 1 / 0)
-    done = await retried(partly, database, Lane("a"), publisher=published)
+    done = await retried(partly, database, Spot("a"), publisher=published)
     assert (done.events, done.left.attempts, done.left.events, done.left.position) == (1, 3, 1, 2)
     assert published.newest[("totals", "a")].total == POISON
 
@@ -213,8 +213,8 @@ async def test_a_row_that_its_table_can_t_hold_parks_its_key_at_the_event_that_m
     events = [made("a", 1), made("b", 1), made("a", 2**62), made("a", 2**62), made("a", 5), made("b", 3)]
     await Projector(ONLY_TOTALS, database).apply(events)
     assert await totals(database, "a", "b") == {"a": 1 + 2**62, "b": 4}
-    (parked,) = await lanes(database)
-    assert (parked.lane, parked.position, parked.events) == (Lane("a"), 4, 2)
+    (parked,) = await spots(database)
+    assert (parked.spot, parked.position, parked.events) == (Spot("a"), 4, 2)
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ async def test_whatever_a_view_makes_of_an_event_only_its_key_is_parked(database
     bad = counting(lambda row, event: make(event.counter) if event.counter == "bad" else healed(row, event))
     await Projector(bad, database).apply([made("good", 1), made("bad", 1), made("good", 1), made("bad", 1)])
     assert await totals(database, "good", "bad", "another") == {"good": 2}
-    (parked,) = await lanes(database)
-    assert (parked.lane, parked.events, parked.position) == (Lane("bad"), 2, 2)
-    await retried(HEALED, database, Lane("bad"))
+    (parked,) = await spots(database)
+    assert (parked.spot, parked.events, parked.position) == (Spot("bad"), 2, 2)
+    await retried(HEALED, database, Spot("bad"))
     assert await totals(database, "bad") == {"bad": 2}
 
 
@@ -250,14 +250,14 @@ async def test_an_event_that_this_code_can_t_read_parks_its_stream_in_every_view
     await projector.apply([behind, other])
     assert await totals(database, "a", "b") == {"a": 1, "b": 3}
     for view in DOMAIN.views:
-        (parked,) = await lanes(database, view)
-        assert (parked.lane, parked.events) == (Lane("orders-a", of_stream=True), 2)
+        (parked,) = await spots(database, view)
+        assert (parked.spot, parked.events) == (Spot("orders-a", of_stream=True), 2)
         assert "orders.Counted.v2" in parked.error
     newer = counting(events=("orders.Counted.v2",), upcasters=(Upcaster("orders.Counted.v1", lambda data: data),))
     for view in newer.views:
-        done = await retried(newer, database, Lane("orders-a", of_stream=True), view.name)
+        done = await retried(newer, database, Spot("orders-a", of_stream=True), view.name)
         assert (done.events, done.left) == (2, None)
-        assert await lanes(database, view) == []
+        assert await spots(database, view) == []
     assert await totals(database, "a", "b") == {"a": 8, "b": 3}
     assert (await rows(database, GROUPS, ["all"]))["all"].total == 11
 
@@ -271,8 +271,8 @@ async def test_an_event_whose_key_is_none_parks_its_stream_in_that_view_alone(da
         database._tables |= {"notes": database._tables["totals"]}
         strange = replace(strange, views=strange.views[2:])
     await Projector(strange, database).apply([made("a", 1), made("a", POISON), made("a", 2), made("b", 1)])
-    (parked,) = await lanes(database, strange.views[-1])
-    assert (parked.lane, parked.position, parked.events) == (Lane("orders-a", of_stream=True), 2, 2)
+    (parked,) = await spots(database, strange.views[-1])
+    assert (parked.spot, parked.position, parked.events) == (Spot("orders-a", of_stream=True), 2, 2)
     assert {key: row.total for key, row in (await rows(database, strange.views[-1], ["a", "b"])).items()} == {
         "a": 1,
         "b": 1,
@@ -285,39 +285,39 @@ async def test_a_shared_row_waits_for_all_its_streams_in_any_order(database, mad
     events = [made("a", 1), made("b", POISON), made("c", 2), made("a", 4)]
     for each in events:
         await Projector(bad, database).apply([each])
-    (parked,) = await lanes(database, GROUPS)
-    assert (parked.lane, parked.events) == (Lane("all"), 3)
-    await retried(DOMAIN, database, Lane("all"), "groups")
+    (parked,) = await spots(database, GROUPS)
+    assert (parked.spot, parked.events) == (Spot("all"), 3)
+    await retried(DOMAIN, database, Spot("all"), "groups")
     assert (await rows(database, GROUPS, ["all"]))["all"].total == 1 + POISON + 2 + 4
 
 
 async def test_a_skip_takes_out_one_event_for_good_and_says_who_and_why(database, made):
     await Projector(DOMAIN, database).apply([made("a", 1), made("a", POISON), made("a", 2)])
-    skipped, done = await Retry(DOMAIN, database, Published()).skip(TOTALS, Lane("a"), "ada", "a test order")
+    skipped, done = await Retry(DOMAIN, database, Published()).skip(TOTALS, Spot("a"), "ada", "a test order")
     assert (skipped.position, done.events, done.left) == (2, 1, None)
     assert await totals(database, "a") == {"a": 3}
     async with database.transaction() as transaction:
         (skip,) = await transaction.parking(TOTALS).skips()
-    assert (skip.lane, skip.event, skip.who, skip.why) == (Lane("a"), skipped, "ada", "a test order")
+    assert (skip.spot, skip.event, skip.who, skip.why) == (Spot("a"), skipped, "ada", "a test order")
     assert "poisoned" in skip.error
 
 
 async def test_what_is_not_parked_is_neither_retried_nor_skipped(database):
     retry = Retry(DOMAIN, database, Published())
     with pytest.raises(NotParked):
-        await retry.retry(TOTALS, Lane("a"))
+        await retry.retry(TOTALS, Spot("a"))
     with pytest.raises(NotParked):
-        await retry.skip(TOTALS, Lane("a"), "ada", "why not")
+        await retry.skip(TOTALS, Spot("a"), "ada", "why not")
 
 
 async def test_a_view_that_was_folded_anew_has_nothing_parked(database, made):
     await Projector(DOMAIN, database).apply([made("a", POISON)])
     async with database.transaction() as transaction:
         await transaction.parking(GROUPS).clear()
-    assert len(await lanes(database)) == 1
+    assert len(await spots(database)) == 1
     async with database.transaction() as transaction:
         await transaction.parking(TOTALS).clear()
-    assert await lanes(database) == []
+    assert await spots(database) == []
 
 
 class Down:
@@ -329,11 +329,11 @@ async def test_a_retry_that_can_t_publish_keeps_the_key_parked_until_it_can(data
     projector = Projector(DOMAIN, database)
     await projector.apply([made("a", POISON)])
     with pytest.raises(ReadUnavailable):
-        await retried(HEALED, database, Lane("a"), publisher=Down())
-    assert [parked.events for parked in await lanes(database)] == [0]
+        await retried(HEALED, database, Spot("a"), publisher=Down())
+    assert [parked.events for parked in await spots(database)] == [0]
     await projector.apply([made("a", 1)])
     published = Published()
-    done = await retried(HEALED, database, Lane("a"), publisher=published)
+    done = await retried(HEALED, database, Spot("a"), publisher=published)
     assert (done.events, await totals(database, "a")) == (1, {"a": POISON + 1})
     assert published.newest[("totals", "a")].total == POISON + 1
 
@@ -353,9 +353,9 @@ async def test_a_worker_and_one_who_retries_at_the_same_time_lose_nothing_and_do
         at_work = False
 
     async def retry():
-        while at_work or await lanes(other):
-            for parked in await lanes(other):
-                await retried(HEALED, other, parked.lane)
+        while at_work or await spots(other):
+            for parked in await spots(other):
+                await retried(HEALED, other, parked.spot)
 
     try:
         await asyncio.gather(work(), retry())
