@@ -9,9 +9,11 @@ from itertools import product
 
 import orjson
 from fastapi import FastAPI, Request, Response
+from starlette.types import ASGIApp
 
 from domains.kernel import Domain
 from gateway.address import address_of
+from gateway.cors import Cors
 from gateway.instance import Limits
 from gateway.limiter import PATH, Limiter, quotas
 from gateway.openapi import document
@@ -59,9 +61,11 @@ def gateway(
 
     where = partial(address_of, proxies=settings.proxies)
     proxied = partial(Proxy, routes=Routes(domains), services=services, verifier=verifier, limiter=limiter, where=where)
-    app = application(
-        "Headrace", settings, health, peers=None, body_limit=BODY_LIMIT, lifespan=lifespan, before=proxied
-    )
+
+    def before(app: ASGIApp) -> ASGIApp:
+        return Cors(proxied(app), settings.origins)
+
+    app = application("Headrace", settings, health, peers=None, body_limit=BODY_LIMIT, lifespan=lifespan, before=before)
     app.inside[PATH] = limiter.answer
     described = orjson.dumps(document(domains))
     listed = orjson.dumps(overview(domains))

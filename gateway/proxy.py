@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.connection import Connection
 from gateway.errors import BadAnswer, BrokenOff, Busy, SetAside, TooSlow, Unreachable
 from gateway.limiter import Limiter
+from gateway.packing import packed, takes_gzip
 from gateway.routes import PREFIX, Routes, Side, Target
 from gateway.upstream import Upstream
 from infra.oidc import Verifier, authorize
@@ -87,7 +88,7 @@ class Proxy:
     async def _count(self, kind: str, key: str, scope: Scope) -> None:
         """Raises `Problem` 429 when there was enough of it. The answer says what is left."""
         verdict = await self._limiter.take(kind, key)
-        scope["answer_headers"] = verdict.headers
+        scope.setdefault("answer_headers", []).extend(verdict.headers)
         if not verdict.allowed:
             raise verdict.refusal()
 
@@ -102,7 +103,7 @@ class Proxy:
         request = written(scope, upstream.authority, headers, body, seconds)
         try:
             async with upstream.exchange(request, repeatable=repeatable, seconds=seconds) as connection:
-                await relay(connection, send, upstream.limits.stall_seconds)
+                await relay(connection, send, upstream.limits.stall_seconds, gzip=takes_gzip(scope["headers"]))
         except Busy as error:
             raise Problem(503, "temporary-reduced-capacity", str(error), headers={"retry-after": "1"}) from None
         except SetAside as error:
@@ -179,10 +180,13 @@ def written(scope: Scope, authority: bytes, headers: list[tuple[bytes, bytes]], 
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-async def relay(connection: Connection, send: Send, stall_seconds: float) -> None:
-    """Hands the answer to the client: at once if it is complete, else as it comes."""
+async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzip: bool) -> None:
+    """Hands the answer to the client: at once if it is complete, and packed if he takes that; else as it comes."""
     headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
     body, complete = connection.take(), connection.complete
+    if complete and connection.status == 200:
+        headers.append((b"vary", b"accept-encoding"))
+        headers, body = packed(headers, body) if gzip else (headers, body)
     length = b"%d" % len(body) if complete else declared_length(connection)
     if length is not None and connection.status not in (204, 304):
         headers.append((b"content-length", length))

@@ -64,6 +64,8 @@ def problem_of(error: StarletteHTTPException) -> Problem:
         return error
     phrase = HTTPStatus(error.status_code).phrase
     slug = phrase.lower().replace(" ", "-").replace("'", "")
+    if slug not in PROBLEMS:
+        slug = "bad-request" if error.status_code < 500 else "internal-error"
     details = {404: "there is nothing at this address", 405: "this address does not know this method"}
     return Problem(error.status_code, slug, details.get(error.status_code, error.detail), headers=error.headers)
 

@@ -1,12 +1,17 @@
 """uvicorn's protocol, with the peer's name, a bound on the head of a request, and problems instead of plain text."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import httptools
-import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from infra.telemetry import about, begin
+from infra.web.problems import Problem
+
+log = logging.getLogger(__name__)
 
 HEAD_LIMIT = 32 * 1024
 HEAD_SECONDS = 20.0
@@ -91,13 +96,12 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the refusal says it better
         status, slug, detail = self._refusal
-        body = orjson.dumps(
-            {"type": f"/problems/{slug}", "title": detail.capitalize(), "status": status, "detail": detail}
-        )
-        head = (
-            b"content-type: application/problem+json\r\ncache-control: no-store\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n" % len(body)
-        )
+        context = begin(None, None)
+        with about(context.request_id, context.traceparent):
+            log.info("a request was refused at its head: %s", detail)
+            problem = Problem(status, slug, detail, headers={"connection": "close", "x-request-id": context.request_id})
+            body = problem.body("")
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in problem.head(len(body))) + b"\r\n"
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 

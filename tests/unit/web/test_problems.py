@@ -2,14 +2,17 @@
 
 import ast
 import json
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
+from starlette.exceptions import HTTPException
 
 import infra
 from infra.web import Problem, invalid
 from infra.web.catalogue import PROBLEMS
+from infra.web.problems import problem_of
 
 PROJECT = Path(infra.__file__).parents[1]
 
@@ -102,3 +105,8 @@ def test_every_type_that_is_used_is_described():
     used = dict(used_types())
     assert len(used) > 10
     assert {slug: file for slug, file in used.items() if slug not in PROBLEMS} == {}
+
+
+@pytest.mark.parametrize("status", [status for status in HTTPStatus if status >= 400])
+def test_every_error_of_the_framework_has_a_problem_with_a_page(status):
+    assert problem_of(HTTPException(status)).type in PROBLEMS
