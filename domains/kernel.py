@@ -84,6 +84,36 @@ class View(Generic[R, E]):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a composed answer: a row of a view, or, if `column` is given, the rows that have the key there."""
+
+    name: str
+    domain: str
+    view: str
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A question that views of several domains answer together: `/v1/<things>/<key>/<name>`.
+
+    A domain that is not deployed, or too slow, leaves its part out; the rest is answered all the same.
+    """
+
+    things: str
+    name: str
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        names = [part.name for part in self.parts]
+        if not names or len(set(names)) != len(names):
+            raise NotADomain(f"composition {self.things}/{self.name}: it has no parts, or two of the same name")
+        for name in (self.things, self.name, *names):
+            if not NAME.fullmatch(name):
+                raise NotADomain(f"composition {name!r}: a name has lower-case words joined by hyphens")
+
+
+@dataclass(frozen=True, slots=True)
 class Upcaster:
     """Brings the data of the events of `type`, as JSON values, to what the next version of that type holds. Pure."""
 
@@ -115,11 +145,12 @@ class Domain:
     partitions: int = 4
     upcasters: tuple[Upcaster, ...] = ()
     needs_version: frozenset[str] = frozenset()
+    compositions: tuple[Composition, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise NotADomain(f"domain {self.name!r}: a name has lower-case words joined by hyphens")
-        self._check_demands()
+        self._check_names()
         for model in (*self.commands.values(), *self.events.values()):
             if self.identity not in model.model_fields:
                 raise NotADomain(f"domain {self.name!r}: {model.__name__} has no field {self.identity!r}")
@@ -137,9 +168,13 @@ class Domain:
         if len(set(names)) != len(names):
             raise NotADomain(f"domain {self.name!r}: two views have the same name")
 
-    def _check_demands(self) -> None:
+    def _check_names(self) -> None:
         if unknown := self.needs_version - self.commands.keys():
             raise NotADomain(f"domain {self.name!r}: {', '.join(sorted(unknown))} is no command")
+        for part in (part for one in self.compositions for part in one.parts if part.domain == self.name):
+            view = self.view(part.view)
+            if view is None or part.column not in (None, *view.filters):
+                raise NotADomain(f"domain {self.name!r}: {part.name!r} is composed of what no view has")
 
     def type_of(self, event: Event) -> str:
         """The promised type name of an event, for example `orders.OrderPlaced.v1`. Raises `NotADomain`."""

@@ -8,11 +8,12 @@ from math import ceil
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.composition import HEADERS, Composer
 from gateway.connection import Connection
 from gateway.errors import BadAnswer, BrokenOff, Busy, SetAside, TooSlow, Unreachable
 from gateway.limiter import Limiter
 from gateway.packing import packed, takes_gzip
-from gateway.routes import PREFIX, Routes, Side, Target
+from gateway.routes import PREFIX, Composed, Routes, Side, Target
 from gateway.upstream import Upstream
 from infra.oidc import Verifier, authorize
 from infra.web import Problem
@@ -21,6 +22,7 @@ from infra.web.context import current
 log = logging.getLogger(__name__)
 
 BODY_SECONDS = 20.0
+PARTS_SECONDS = 2.0
 CLOSE = {"connection": "close"}
 JSON = b"application/json"
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([1-9][0-9]{0,5})\"?\s*(?=$|[,;])")
@@ -58,7 +60,7 @@ class Proxy:
         where: Where,
     ) -> None:
         self._app, self._routes, self._services, self._verifier = app, routes, services, verifier
-        self._limiter, self._where = limiter, where
+        self._limiter, self._where, self._composer = limiter, where, Composer(services)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,6 +81,10 @@ class Proxy:
             raise
         scope["actor"] = identity.subject
         await self._count(target.kind, f"{identity.issuer} {identity.subject}", scope)
+        if isinstance(target, Composed):
+            found = await self._composer.answer(target, headers, identity, patience(headers, PARTS_SECONDS))
+            await respond(send, found, gzip=takes_gzip(scope["headers"]))
+            return
         body = b""
         if scope["method"] == "POST":
             check_content_type(headers)
@@ -196,6 +202,14 @@ async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzi
         async for part in connection.rest(stall_seconds):
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+async def respond(send: Send, body: bytes, *, gzip: bool) -> None:
+    """Sends an answer of our own."""
+    headers, body = packed(HEADERS, body) if gzip else (HEADERS, body)
+    told = [*headers, (b"vary", b"accept-encoding"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": told})
+    await send({"type": "http.response.body", "body": body})
 
 
 def declared_length(connection: Connection) -> bytes | None:

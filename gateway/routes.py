@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-from domains.kernel import Domain
+from domains.kernel import Composition, Domain
 from infra.web import Problem
 
 Side = Literal["write", "read"]
@@ -38,17 +38,39 @@ class Target:
         return "command" if self.side == "write" else "read"
 
 
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What is answered from several services; `scope` is the declaring domain's."""
+
+    composition: Composition
+    key: str
+    scope: str
+    kind: Kind = "read"
+
+    @property
+    def template(self) -> str:
+        return f"/v1/{self.composition.things}/{{key}}/{self.composition.name}"
+
+
 class Routes:
-    """The addresses of all domains."""
+    """The addresses of all domains. What a domain calls its own comes before what others compose."""
 
     def __init__(self, domains: Mapping[str, Domain]) -> None:
         self._domains = {name: targets(domain) for name, domain in domains.items()}
+        self._composed = {
+            (one.things, one.name): (one, f"{domain.name}:read")
+            for domain in domains.values()
+            for one in domain.compositions
+        }
 
-    def find(self, method: str, raw_path: bytes) -> Target:
+    def find(self, method: str, raw_path: bytes) -> Target | Composed:
         """The target of a request. Raises `Problem` 400, 404 or 405."""
         segments = [plain(segment) for segment in raw_path.removeprefix(PREFIX).split(b"/")]
         found = self._domains.get(segments[0])
-        by_method = found.by_method(segments[1:]) if found else {}
+        by_method: Mapping[str, Target | Composed] = found.by_method(segments[1:]) if found else {}
+        if not by_method and len(segments) == 3 and (segments[0], segments[2]) in self._composed:
+            composition, scope = self._composed[segments[0], segments[2]]
+            by_method = {"GET": Composed(composition, segments[1], scope)}
         if not by_method:
             raise nothing()
         if method not in by_method:

@@ -1,6 +1,6 @@
 """Orders: placed, cancelled, returned."""
 
-from domains.kernel import Decider, Domain, View
+from domains.kernel import Composition, Decider, Domain, Part, View
 from domains.orders.commands import CancelOrder, PlaceOrder, ReturnLines
 from domains.orders.events import CreditNoteIssued, LinesReturned, OrderCancelled, OrderPlaced
 from domains.orders.model import Order, decide, evolve, initial
@@ -30,6 +30,13 @@ domain = Domain(
         View("order-details", Order, "order", by_order, order_details, ("status", "customer", "country")),
         View("sales-by-country", CountrySales, "country", by_country, sales_by_country, shared=True),
         View("customer-history", CustomerHistory, "customer", by_customer, customer_history, shared=True),
+    ),
+    compositions=(
+        Composition(
+            "customers",
+            "overview",
+            (Part("history", "orders", "customer-history"), Part("orders", "orders", "order-details", "customer")),
+        ),
     ),
 )
 

@@ -106,6 +106,21 @@ async def test_request_and_trace_go_all_the_way(system, client, number):
         assert f"r-{number}" in system.log_file(process).read_text()
 
 
+async def test_one_question_is_answered_by_two_domains(client, number):
+    owner = f"c{number}"
+    placed = await place(client, number, {**PLACE, "customer": owner})
+    body = {"owner": owner, "at": "2010-12-01T08:26:00Z"}
+    opened = await client.post(f"/v1/accounts/{number}/open", data=json.dumps(body))
+    assert opened.status == 201
+    await see(client, f"/v1/accounts/owner-balance/{owner}", opened)
+    await see(client, f"/v1/orders/order-details/{number}", placed)
+    answer = await client.get(f"/v1/owners/{owner}/overview")
+    parts = (await answer.json())["parts"]
+    assert {name: part["status"] for name, part in parts.items()} == {"balance": "ok", "orders": "ok"}
+    assert parts["balance"]["data"]["owner"] == owner
+    assert [row["order"] for row in parts["orders"]["data"]["items"]] == [number]
+
+
 async def test_pages_neither_skip_nor_repeat(client):
     customer = uuid4().hex[:12]
     numbers = sorted(f"{customer}{index:02}" for index in range(7))

@@ -2,7 +2,7 @@
 
 from accounts.model import Account, Deposit, Deposited, Open, Opened, Withdraw, Withdrawn, decide, evolve, initial
 from accounts.views import OwnerBalance, account, balance_of_owner, by_account, by_owner
-from domains.kernel import Decider, Domain, View
+from domains.kernel import Composition, Decider, Domain, Part, View
 
 domain = Domain(
     name="accounts",
@@ -19,6 +19,13 @@ domain = Domain(
         View("owner-balance", OwnerBalance, "owner", by_owner, balance_of_owner, shared=True),
     ),
     partitions=2,
+    compositions=(
+        Composition(
+            "owners",
+            "overview",
+            (Part("balance", "accounts", "owner-balance"), Part("orders", "orders", "order-details", "customer")),
+        ),
+    ),
 )
 
 __all__ = ["domain"]

@@ -1,0 +1,117 @@
+"""Questions that several services answer together: all at once, within one deadline, and who is late is left out."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import orjson
+
+from domains.kernel import Part
+from gateway.connection import Headers
+from gateway.errors import BadAnswer, TooSlow, UpstreamError
+from gateway.routes import Composed, Side
+from gateway.upstream import Upstream
+from infra import consistency
+from infra.oidc import Identity
+from infra.web import Problem
+from infra.web.context import current
+
+ROWS = 50
+LARGEST_PART = 1024 * 1024
+JSON = b"application/json"
+HEADERS: Headers = [(b"content-type", JSON), (b"cache-control", b"private, no-cache")]
+# What a service's answer means for the part; any other one is no answer.
+STATES = {403: "forbidden", 404: "missing", 503: "late", 504: "late"}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of each part, by whom, and for how many seconds it is waited for."""
+
+    key: str
+    sent: Headers
+    tokens: Mapping[str, Sequence[str]]
+    identity: Identity
+    seconds: float
+
+
+class Composer:
+    """Asks for the parts of a composition, with the caller's own token."""
+
+    def __init__(self, services: Mapping[tuple[str, Side], Upstream]) -> None:
+        self._services = services
+
+    async def answer(self, composed: Composed, sent: Headers, identity: Identity, seconds: float) -> bytes:
+        """The parts that came in time, and what became of the others. Raises `Problem` 503 if none came."""
+        parts = composed.composition.parts
+        question = Question(composed.key, sent, tokens_by_domain(sent), identity, seconds)
+        answers = await asyncio.gather(*(self._part(part, question) for part in parts))
+        if not any(state in ("ok", "missing", "forbidden") for state, _ in answers):
+            raise Problem(503, "service-unavailable", "none of the parts can be had now", headers={"retry-after": "1"})
+        told = b",".join(
+            b'"%s":{"status":"%s"%s}' % (part.name.encode(), state.encode(), more)
+            for part, (state, more) in zip(parts, answers, strict=True)
+        )
+        return b'{"key":' + orjson.dumps(composed.key) + b',"parts":{' + told + b"}}"
+
+    async def _part(self, part: Part, question: Question) -> tuple[str, bytes]:
+        """The part's state, and its members of the answer."""
+        upstream = self._services.get((part.domain, "read"))
+        if upstream is None:
+            return "unavailable", b""
+        if f"{part.domain}:read" not in question.identity.scopes:
+            return "forbidden", b""
+        try:
+            async with asyncio.timeout(question.seconds):
+                return await asked(upstream, written(part, question, upstream.authority), question.seconds)
+        except (TooSlow, TimeoutError):
+            return "late", b""
+        except UpstreamError:
+            return "unavailable", b""
+
+
+async def asked(upstream: Upstream, request: bytes, seconds: float) -> tuple[str, bytes]:
+    async with upstream.exchange(request, repeatable=True, seconds=seconds) as connection:
+        body = connection.take()
+        async for more in connection.rest(seconds):
+            body += more
+            if len(body) > LARGEST_PART:
+                raise BadAnswer("the part is too large")
+        status, headers = connection.status, dict(connection.headers)
+    if status != 200 or headers.get(b"content-type") != JSON:
+        return STATES.get(status, "unavailable"), b""
+    return "ok", age(headers.get(b"data-age", b"")) + b',"data":' + body
+
+
+def age(given: bytes) -> bytes:
+    """How old the part may be, in seconds, if the service says so."""
+    return b',"age":' + given if given.replace(b".", b"", 1).isdigit() else b""
+
+
+def tokens_by_domain(sent: Headers) -> dict[str, list[str]]:
+    """The caller's consistency tokens: each is for one domain's services. Raises `Problem` 400 for what is none."""
+    found: dict[str, list[str]] = {}
+    given = b",".join(value for name, value in sent if name == b"consistency-token").decode("latin-1")
+    for token in filter(None, map(str.strip, given.split(","))):
+        try:
+            found.setdefault(consistency.decode(token).domain, []).append(token)
+        except ValueError:
+            raise Problem(400, "invalid-consistency-token", "this is not a Consistency-Token of ours") from None
+    return found
+
+
+def written(part: Part, question: Question, authority: bytes) -> bytes:
+    """The question for one part, as its service gets it."""
+    key, context = quote(question.key, safe=""), current()
+    query = f"/{key}" if part.column is None else f"?{part.column}={key}&limit={ROWS}"
+    lines = [
+        f"GET /v1/{part.domain}/{part.view}{query} HTTP/1.1".encode(),
+        b"host: " + authority,
+        b"x-request-id: " + context.request_id.encode(),
+        b"traceparent: " + context.traceparent.encode(),
+        b"x-request-timeout-ms: %d" % (question.seconds * 1000),
+        *(b"authorization: " + value for name, value in question.sent if name == b"authorization"),
+        *(b"consistency-token: " + token.encode() for token in question.tokens.get(part.domain, ())),
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
