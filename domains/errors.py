@@ -3,6 +3,7 @@
 DomainError
 ├── Refused          the business says no: a code that never changes, and a sentence
 ├── UnknownCommand   the domain has no command of that name
+├── NotYours         the aggregate is somebody else's
 ├── InvalidCommand   the body is not what the command asks for; `faults` says field by field why
 ├── UnreadableEvent  a recorded event is of a type or shape that this code does not know
 └── NotADomain       a folder or entry point of `headrace.domains` that declares no valid domain
@@ -28,6 +29,10 @@ class UnknownCommand(DomainError):
 
     def __init__(self, domain: str, command: str) -> None:
         super().__init__(f"{domain} knows no command {command[:64]!r}")
+
+
+class NotYours(DomainError):
+    """The aggregate is somebody else's, or nobody's, and the caller is bound to his own."""
 
 
 class InvalidCommand(DomainError):

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from domains.access import check_owner
 from domains.aggregates import PAGE, Aggregates, Folded, Policy
 from domains.codec import decode, encode
 from domains.errors import InvalidCommand, Refused, UnknownCommand
@@ -24,7 +25,10 @@ NOBODY = Metadata()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One command as it came in: `body` is JSON, `expected` what the caller demands of the version."""
+    """One command as it came in: `body` is JSON, `expected` what the caller demands of the version.
+
+    `owner` is whose the aggregate must be; None: anybody's.
+    """
 
     id: str
     command: str
@@ -32,6 +36,7 @@ class Request:
     expected: Expected = ANY_VERSION
     idempotency_key: str | None = None
     metadata: Metadata = NOBODY
+    owner: str | None = None
 
 
 class Handler:
@@ -42,7 +47,9 @@ class Handler:
         self._aggregates = Aggregates(domain, store, policy)
 
     async def handle(self, request: Request) -> Appended:
-        """The stream's new place. Raises `UnknownCommand`, `InvalidCommand`, `Refused` and the store's errors.
+        """The stream's new place.
+
+        Raises `UnknownCommand`, `InvalidCommand`, `NotYours`, `Refused` and the store's errors.
 
         A command that changes nothing is answered with where the stream stands. When nobody demanded a version
         and another writer was faster, it is decided again upon the new state.
@@ -61,12 +68,18 @@ class Handler:
                     raise
         raise AssertionError("unreachable")
 
+    async def check_owner(self, stream: str, owner: str | None) -> None:
+        """Raises `NotYours` unless the stream is the owner's, or anybody may see it."""
+        if owner is not None:
+            check_owner(self._domain, owner, (await self._aggregates.load(stream)).state)
+
     async def _answered(self, key: IdempotencyKey | None) -> Appended | None:
         return await self._store.answered(key) if key is not None else None
 
     async def _attempt(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended:
         stream = self._domain.stream(request.id)
         folded = await self._aggregates.load(stream)
+        check_owner(self._domain, request.owner, folded.state, command)
         demand(stream, request.expected, folded.version)
         events = self._domain.decider.decide(folded.state, command)
         if not events:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ E = TypeVar("E")
 R = TypeVar("R", bound="Row")
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+SCOPE = re.compile(r"[a-z][a-z0-9-]*:[a-z][a-z0-9-]*")
 EVENT_TYPE = re.compile(r"(?P<domain>[a-z][a-z0-9-]*)\.(?P<event>[A-Z][A-Za-z0-9]*)\.v(?P<version>[1-9][0-9]*)")
 
 
@@ -64,6 +65,8 @@ class View(Generic[R, E]):
     `key` names the row's key column and `key_of` the row that an event touches (None: no row).
     A view whose rows gather several streams is `shared`; its fold must not depend on the order in which the
     streams arrive. `filters` are the columns that a list may be filtered by; each gets an index.
+    `scope` is what a token needs to ask it; None: the domain's own. `owner` is the column, key or filter, that names
+    whose a row is; who is bound to what is his own sees no other rows, and no view without it.
     """
 
     name: str
@@ -74,8 +77,12 @@ class View(Generic[R, E]):
     filters: tuple[str, ...] = ()
     shared: bool = False
     version: int = 1
+    scope: str | None = None
+    owner: str | None = None
 
     def __post_init__(self) -> None:
+        if self.owner not in (None, self.key, *self.filters):
+            raise NotADomain(f"view {self.name!r}: its owner {self.owner!r} is neither its key nor a filter")
         unknown = {self.key, *self.filters} - set(self.row.model_fields)
         if unknown:
             raise NotADomain(f"view {self.name!r}: {', '.join(sorted(unknown))} is no field of its row")
@@ -134,6 +141,8 @@ class Domain:
     `needs_version` are commands whose callers must say which version they have seen.
     `events` maps each type name to its model; a type name, once recorded, is a promise: a type has a model, or an
     upcaster that brings what was recorded to the next version.
+    `scopes` are what tokens need for commands that take another scope than the domain's own. `owner` is the field of
+    the aggregate's state, of commands and of access tokens that names whose an aggregate is.
     """
 
     name: str
@@ -146,6 +155,8 @@ class Domain:
     upcasters: tuple[Upcaster, ...] = ()
     needs_version: frozenset[str] = frozenset()
     compositions: tuple[Composition, ...] = ()
+    scopes: Mapping[str, str] = field(default_factory=dict)
+    owner: str | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -167,6 +178,27 @@ class Domain:
         names = [view.name for view in self.views]
         if len(set(names)) != len(names):
             raise NotADomain(f"domain {self.name!r}: two views have the same name")
+        check_access(self)
+
+    def command_scope(self, command: str) -> str:
+        """What a token needs for a command."""
+        return self.scopes.get(command, f"{self.name}:write")
+
+    def view_scope(self, name: str) -> str:
+        """What a token needs for a view."""
+        view = self.view(name)
+        return (view and view.scope) or f"{self.name}:read"
+
+    @property
+    def all_scope(self) -> str:
+        """What frees a token from being bound to what is its owner's own."""
+        return f"{self.name}:all"
+
+    @property
+    def every_scope(self) -> tuple[str, ...]:
+        """Every scope of this domain, sorted."""
+        own = (f"{self.name}:read", f"{self.name}:write", *([self.all_scope] if self.owner else ()))
+        return tuple(sorted({*own, *self.scopes.values(), *(view.scope for view in self.views if view.scope)}))
 
     def _check_names(self) -> None:
         if unknown := self.needs_version - self.commands.keys():
@@ -205,3 +237,16 @@ class Domain:
 
     def view_topic(self, view: View[Any, Any]) -> str:
         return f"{self.name}.views.{view.name}.v{view.version}"
+
+
+def check_access(domain: Domain) -> None:
+    """Raises `NotADomain` for rights that are declared on nothing."""
+    if unknown := domain.scopes.keys() - domain.commands.keys():
+        raise NotADomain(f"domain {domain.name!r}: {', '.join(sorted(unknown))} is no command")
+    scopes = {*domain.scopes.values(), *(view.scope for view in domain.views if view.scope)}
+    if strange := sorted(scope for scope in scopes if not SCOPE.fullmatch(scope)):
+        raise NotADomain(f"domain {domain.name!r}: {strange[0]!r} is no scope, like {domain.name}:refund")
+    if domain.owner is None and any(view.owner for view in domain.views):
+        raise NotADomain(f"domain {domain.name!r}: a view has an owner, and the domain has none")
+    if domain.owner is not None and not hasattr(domain.decider.initial, domain.owner):
+        raise NotADomain(f"domain {domain.name!r}: its aggregates have no field {domain.owner!r}")

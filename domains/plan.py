@@ -6,6 +6,7 @@ from eventstore import migrate
 from eventstore.evidence import place as evidence
 from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
 
+STREAMS_READ = "streams:read"
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 LARGEST_RECORD = 2 * 1024 * 1024
 # The broker unpacks whatever is sent: the worker reads compressed records only with further libraries, if at all.
@@ -14,7 +15,7 @@ ANY_TIME = {"message.timestamp.after.max.ms": "9223372036854775807"}
 
 
 def plan() -> Plan:
-    return sum((write_side(domain) for domain in discover().values()), Plan())
+    return sum((write_side(domain) for domain in discover().values()), Plan(scopes=(STREAMS_READ,)))
 
 
 def events_database(domain: Domain) -> str:
@@ -46,6 +47,7 @@ def write_side(domain: Domain) -> Plan:
                 migrate.inputs(),
             ),
         ),
+        scopes=domain.every_scope,
         processes=(
             Process(writer, "domains", (domain.name,), writer, ("kafka", "postgres", "issuer"), (domain.name, "write")),
         ),

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 from fastapi import Request, Response
 
+from domains.access import bound_to
 from domains.aggregates import Policy
-from domains.errors import InvalidCommand, Refused, UnknownCommand
+from domains.errors import InvalidCommand, NotYours, Refused, UnknownCommand
 from domains.handler import Handler
 from domains.handler import Request as Asked
 from domains.kernel import Domain
@@ -58,8 +59,8 @@ def write_side(
     handler = Handler(domain, store, policy)
 
     async def command(request: Request) -> Response:
-        identity = await identify(request, verifier, f"{domain.name}:write")
-        asked = await asked_for(request, identity)
+        identity = await identify(request, verifier, domain.command_scope(request.path_params["command"]))
+        asked = await asked_for(request, identity, bound_to(domain, identity))
         check_demand(domain, asked)
         async with problems():
             appended = await handler.handle(asked)
@@ -72,10 +73,11 @@ def write_side(
         return Response(orjson.dumps(body), 201, headers, "application/json")
 
     async def events(request: Request) -> Response:
-        await identify(request, verifier, STREAMS_READ)
+        identity = await identify(request, verifier, STREAMS_READ)
         stream = domain.stream(request.path_params["id"])
         after = number(request, "after", 0)
         async with problems():
+            await handler.check_owner(stream, bound_to(domain, identity))
             page = await store.read_stream(stream, after=after, limit=number(request, "limit", PAGE, PAGE))
         if not page and after == 0:
             raise Problem(404, "unknown-stream", f"there is no stream {stream}")
@@ -93,7 +95,7 @@ def add(app: Application, path: str, endpoint: Callable[[Request], Awaitable[Res
     app.add_route(path, endpoint, methods=[method])
 
 
-async def asked_for(request: Request, identity: Identity) -> Asked:
+async def asked_for(request: Request, identity: Identity, owner: str | None) -> Asked:
     context = current()
     metadata = Metadata(
         actor=identity.subject,
@@ -102,7 +104,8 @@ async def asked_for(request: Request, identity: Identity) -> Asked:
         traceparent=context.traceparent,
     )
     path = request.path_params
-    return Asked(path["id"], path["command"], await request.body(), expected(request), key(request, identity), metadata)
+    wanted, once = expected(request), key(request, identity)
+    return Asked(path["id"], path["command"], await request.body(), wanted, once, metadata, owner)
 
 
 def expected(request: Request) -> Expected:
@@ -168,8 +171,9 @@ async def problems() -> AsyncIterator[None]:
     """The domain's and the store's errors, as problems of HTTP."""
     try:
         yield
-    except UnknownCommand as error:
-        raise Problem(404, "unknown-command", str(error)) from None
+    except (UnknownCommand, NotYours) as error:
+        status, slug = (403, "not-yours") if isinstance(error, NotYours) else (404, "unknown-command")
+        raise Problem(status, slug, str(error)) from None
     except InvalidCommand as error:
         raise Problem(
             422, "invalid-command", "the body is not what the command asks for", errors=error.faults

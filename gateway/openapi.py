@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from domains.kernel import Command, Domain, Row, View
+from gateway.routes import STREAMS_READ
 
 REFERENCE = "#/components/schemas/{model}"
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -74,7 +75,7 @@ def command(domain: Domain, name: str, model: type[Command]) -> dict[str, Any]:
         "operationId": f"{domain.name}.{name}",
         "summary": model.__doc__ or name,
         "tags": [domain.name],
-        "security": [{"token": [f"{domain.name}:write"]}],
+        **access(domain.command_scope(name), domain.owner),
         "parameters": [parameter("id", "path"), *(parameter(header, "header") for header in headers)],
         "requestBody": {"required": True, "content": json_of(domain, model)},
         "responses": {"201": {"description": "done"}, "default": {"description": "a problem", "content": PROBLEM}},
@@ -98,7 +99,7 @@ def query(
         "operationId": name,
         "summary": view.row.__doc__ or view.name,
         "tags": [domain.name],
-        "security": [{"token": [f"{domain.name}:read"]}],
+        **access(domain.view_scope(view.name), view.owner),
         "parameters": [*parameters, parameter("Consistency-Token", "header")],
         "responses": answers(content),
     }
@@ -109,10 +110,15 @@ def events(domain: Domain) -> dict[str, Any]:
         "operationId": f"{domain.name}.events",
         "summary": "The events of one stream",
         "tags": [domain.name],
-        "security": [{"token": ["streams:read"]}],
+        **access(STREAMS_READ, domain.owner),
         "parameters": [parameter("id", "path")],
         "responses": answers({"application/json": {"schema": {}}}),
     }
+
+
+def access(scope: str, owner: str | None) -> dict[str, Any]:
+    """The scope that is needed, and the claim of a token that is bound to what is its owner's own."""
+    return {"security": [{"token": [scope]}], **({"x-owner": owner} if owner else {})}
 
 
 def answers(content: dict[str, Any]) -> dict[str, Any]:

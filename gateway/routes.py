@@ -104,12 +104,15 @@ class Targets:
 
 
 def targets(domain: Domain) -> Targets:
-    name, write, read = domain.name, f"{domain.name}:write", f"{domain.name}:read"
+    name, base = domain.name, f"/v1/{domain.name}"
+    scopes = {view.name: domain.view_scope(view.name) for view in domain.views}
     return Targets(
-        commands={one: Target(name, "write", write, f"/v1/{name}/{{id}}/{one}") for one in domain.commands},
-        lists={view.name: Target(name, "read", read, f"/v1/{name}/{view.name}") for view in domain.views},
-        rows={view.name: Target(name, "read", read, f"/v1/{name}/{view.name}/{{key}}") for view in domain.views},
-        events=Target(name, "write", STREAMS_READ, f"/v1/{name}/{{id}}/{EVENTS}"),
+        commands={
+            one: Target(name, "write", domain.command_scope(one), f"{base}/{{id}}/{one}") for one in domain.commands
+        },
+        lists={view: Target(name, "read", scope, f"{base}/{view}") for view, scope in scopes.items()},
+        rows={view: Target(name, "read", scope, f"{base}/{view}/{{key}}") for view, scope in scopes.items()},
+        events=Target(name, "write", STREAMS_READ, f"{base}/{{id}}/{EVENTS}"),
     )
 
 

@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from math import isfinite
 from time import monotonic, time
@@ -37,12 +37,18 @@ REFRESH_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks, and what he may do."""
+    """Who asks, and what he may do; `claims` is all that his token says."""
 
     subject: str
     issuer: str
     scopes: frozenset[str]
     expires_at: float
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def machine(self) -> bool:
+        """Whether a client acts in its own name: its token has no other subject (RFC 9068, section 2.2)."""
+        return self.claims.get("client_id") == self.subject
 
 
 class Verifier:
@@ -52,6 +58,7 @@ class Verifier:
         settings.need("oidc_issuer")
         assert settings.oidc_issuer is not None  # noqa: S101  # needed above
         self._issuer, self._audience = settings.oidc_issuer, settings.oidc_audience
+        self._tenant = settings.tenant
         self._tls = client(settings, identified=False)
         self._keys: Keys = {}
         self._fetched_at, self._next_fetch, self._reachable = -REFRESH_SECONDS, 0.0, False
@@ -140,13 +147,15 @@ class Verifier:
             raise TokenRefused("the token is of another issuer")
         if self._audience not in audiences(claims.get("aud")):
             raise TokenRefused("the token is for another audience")
+        if claims.get("tenant") != self._tenant:
+            raise TokenRefused("the token is of another tenant")
         if expires is None or expires + LEEWAY_SECONDS <= now:
             raise TokenRefused("the token has expired")
         if any((number(claims, name) or 0) > now + LEEWAY_SECONDS for name in ("nbf", "iat")):
             raise TokenRefused("the token is not valid yet")
         if not isinstance(subject, str) or not subject or not isinstance(scope, str):
             raise TokenRefused("the token does not say who asks, or for what")
-        return Identity(subject, self._issuer, frozenset(scope.split()), expires)
+        return Identity(subject, self._issuer, frozenset(scope.split()), expires, claims)
 
 
 def parsed(token: str) -> jws.CompactSignature:

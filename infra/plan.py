@@ -73,11 +73,14 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """`scopes` is every scope that a token can have."""
+
     topics: tuple[Topic, ...] = ()
     acls: tuple[Acl, ...] = ()
     databases: tuple[Database, ...] = ()
     jobs: tuple[Job, ...] = ()
     processes: tuple[Process, ...] = ()
+    scopes: tuple[str, ...] = ()
 
     def __add__(self, other: "Plan") -> "Plan":
         return Plan(
@@ -86,13 +89,8 @@ class Plan:
             self.databases + other.databases,
             self.jobs + other.jobs,
             self.processes + other.processes,
+            self.scopes + other.scopes,
         )
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        """Every scope that a token can have: to ask and to act for each domain, and to read streams."""
-        domains = sorted({process.serves[0] for process in self.processes if process.serves})
-        return (*(f"{domain}:{verb}" for domain in domains for verb in ("read", "write")), "streams:read")
 
     @property
     def principals(self) -> tuple[str, ...]:

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     `peers` are the health addresses of all gateway processes, which count together; `proxies` are networks whose
     `X-Forwarded-For` is believed; `origins` are the web origins whose pages may ask (CORS).
 
+    A deployment serves one `tenant`, or none: tokens whose claim of that name differs are refused.
+
     `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem`, `password` and `signing.key`; `evidence`
     is the folder in which checkpoints are kept outside the databases.
     """
@@ -78,6 +80,7 @@ class Settings(BaseSettings):
     postgres_port: Port = 5432
     oidc_issuer: Https | None = None
     oidc_audience: str = "headrace"
+    tenant: str | None = None
     evidence: Path | None = None
     idempotency_hours: float = Field(default=168.0, ge=1, le=24 * 365)
     snapshot_every: int = Field(default=100, ge=0, le=1_000_000)

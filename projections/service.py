@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
 
+from domains.access import NOBODY, bound_to
 from domains.kernel import Domain, Row
 from infra import consistency
 from infra.health import Health
@@ -34,12 +35,10 @@ def read_side(domain: Domain, views: Views, settings: Settings, health: Health, 
     queries = Queries(domain, views)
 
     async def one(request: Request) -> Response:
-        await identify(request, verifier, f"{domain.name}:read")
-        return await answered(queries.one(request))
+        return await answered(queries.one(request, verifier))
 
     async def page(request: Request) -> Response:
-        await identify(request, verifier, f"{domain.name}:read")
-        return await answered(queries.page(request))
+        return await answered(queries.page(request, verifier))
 
     app.add_route(f"/v1/{domain.name}/{{view}}/{{key}}", one, methods=["GET"])
     app.add_route(f"/v1/{domain.name}/{{view}}", page, methods=["GET"])
@@ -61,23 +60,29 @@ class Queries:
     def __init__(self, domain: Domain, views: Views) -> None:
         self._domain, self._views = domain, views
 
-    async def one(self, request: Request) -> Response:
-        view, key = self._view(request), request.path_params["key"]
+    async def one(self, request: Request, verifier: Verifier) -> Response:
+        view, owner = await self._view(request, verifier)
+        key = request.path_params["key"]
         if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
             raise Problem(422, "invalid-key", f"a key has 1 to {LONGEST_KEY} printable characters")
         only(request, ())
         progress = await self._wait(request)
         row, parked = await self._views.one(view, key), await self._parked(view, key, progress)
-        if row is None:
-            raise Problem(404, "unknown-key", f"{view.name} has no row for this key", headers=aged(progress) | parked)
+        if row is None or not owned(view, row, owner):
+            told = aged(progress) | (parked if owner is None else {})
+            raise Problem(404, "unknown-key", f"{view.name} has no row for this key", headers=told)
         response = self._response(request, row.model_dump_json().encode(), progress)
         response.headers.update(parked)
         return response
 
-    async def page(self, request: Request) -> Response:
-        view = self._view(request)
+    async def page(self, request: Request, verifier: Verifier) -> Response:
+        view, owner = await self._view(request, verifier)
         only(request, ("limit", "cursor", *view.filters))
         limit, after, filters = size(request), behind(request, view), equal(request, view)
+        if owner is not None and view.owner is not None:
+            if filters.get(view.owner, owner) != owner:
+                raise not_yours()
+            filters = {**filters, view.owner: owner}
         progress = await self._wait(request)
         rows = await self._views.page(view, filters, after, limit + 1)
         more = len(rows) > limit
@@ -90,10 +95,15 @@ class Queries:
         position = await self._views.parked(view, key) if progress.parked else None
         return {} if position is None else {"data-parked": str(position)}
 
-    def _view(self, request: Request) -> AnyView:
-        if (view := self._domain.view(request.path_params["view"])) is None:
+    async def _view(self, request: Request, verifier: Verifier) -> tuple[AnyView, str | None]:
+        """The view that is asked for, and whose rows the caller may see; None: anybody's."""
+        name = request.path_params["view"]
+        owner = bound_to(self._domain, await identify(request, verifier, self._domain.view_scope(name)))
+        if (view := self._domain.view(name)) is None:
             raise Problem(404, "unknown-view", f"{self._domain.name} has no view of that name")
-        return view
+        if owner == NOBODY or (owner is not None and view.owner is None):
+            raise not_yours()
+        return view, owner
 
     async def _wait(self, request: Request) -> Progress:
         """Waits until the views have seen what the caller has, or says that they have not."""
@@ -122,6 +132,15 @@ class Queries:
         if tag in known or known == ["*"]:
             return Response(None, 304, headers)
         return Response(body, 200, headers, JSON)
+
+
+def owned(view: AnyView, row: Row, owner: str | None) -> bool:
+    """Whether a row is the owner's, or anybody may see it."""
+    return owner is None or (view.owner is not None and getattr(row, view.owner) == owner)
+
+
+def not_yours() -> Problem:
+    return Problem(403, "not-yours", "who is bound to his own can't see what is not his")
 
 
 def aged(progress: Progress) -> dict[str, str]:

@@ -15,6 +15,9 @@ from domains.orders.views import (
     sales_by_country,
 )
 
+OWNER = "customer"
+FILTERS = ("status", OWNER, "country")
+
 domain = Domain(
     name="orders",
     identity="order",
@@ -27,9 +30,9 @@ domain = Domain(
     },
     decider=Decider(initial, evolve, decide),
     views=(
-        View("order-details", Order, "order", by_order, order_details, ("status", "customer", "country")),
+        View("order-details", Order, "order", by_order, order_details, FILTERS, owner=OWNER),
         View("sales-by-country", CountrySales, "country", by_country, sales_by_country, shared=True),
-        View("customer-history", CustomerHistory, "customer", by_customer, customer_history, shared=True),
+        View("customer-history", CustomerHistory, OWNER, by_customer, customer_history, shared=True, owner=OWNER),
     ),
     compositions=(
         Composition(
@@ -38,6 +41,7 @@ domain = Domain(
             (Part("history", "orders", "customer-history"), Part("orders", "orders", "order-details", "customer")),
         ),
     ),
+    owner=OWNER,
 )
 
 __all__ = ["domain"]

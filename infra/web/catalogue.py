@@ -46,6 +46,9 @@ PROBLEMS = {
     "invalid-token": Kind("Invalid token", "The access token is missing, expired, foreign or malformed."),
     "method-not-allowed": Kind("Method not allowed", "This address does not know this method; `Allow` names those."),
     "not-found": Kind("Not found", "There is nothing at this address."),
+    "not-yours": Kind(
+        "Not yours", "The token is bound to what is its owner's own, and this is somebody else's, or nobody's."
+    ),
     "not-yet-consistent": Kind(
         "Not yet consistent", "The views have not yet seen what the token speaks of. `Retry-After` says when to ask."
     ),
