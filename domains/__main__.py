@@ -11,6 +11,7 @@ import uvloop
 
 from domains.discovery import discover
 from domains.kernel import Domain
+from domains.opening import keys_of
 from domains.plan import events_database
 from domains.service import write_side
 from eventstore.errors import EventStoreError
@@ -38,6 +39,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
     health = Health()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresStore.open(place))
+        keys = await stack.enter_async_context(keys_of(domain, settings))
         verifier = Verifier(settings)
         health.check("event store", store.problem)
         health.check("identity provider", verifier.unready)
@@ -54,7 +56,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             health.check("sealer", sealer.problem)
             beside += [asyncio.create_task(relay.run()), asyncio.create_task(sealer.run())]
         try:
-            await serve(settings, write_side(domain, store, settings, health, verifier), health)
+            await serve(settings, write_side(domain, store, settings, health, verifier, keys=keys), health)
         finally:
             for task in beside:
                 task.cancel()

@@ -1,14 +1,24 @@
 """Between a domain's events and what the store keeps of them."""
 
+from collections.abc import Iterable
+
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from domains.errors import UnreadableEvent
 from domains.kernel import EVENT_TYPE, Domain, Event
+from domains.personal import personal_fields
+from eventstore.errors import SealBroken
+from eventstore.personal.sealing import Sealed
 from eventstore.records import Metadata, NewEvent, RecordedEvent
 
 
-def encode(domain: Domain, event: Event, metadata: Metadata) -> NewEvent:
+def encode(domain: Domain, event: Event, stream: str, version: int, metadata: Metadata) -> NewEvent:
+    """The event as it will be recorded there: what it says about persons is sealed for that place."""
+    if names := personal_fields(type(event)):
+        given = {name: value for name in names if (value := getattr(event, name)) is not None}
+        sealed = {name: value.sealed_for(stream, version, name) for name, value in given.items()}
+        event = event.model_copy(update=sealed) if sealed else event
     return NewEvent(domain.type_of(event), event.model_dump_json().encode(), event.occurred_at, metadata)
 
 
@@ -17,12 +27,27 @@ def decode(domain: Domain, recorded: RecordedEvent) -> Event:
     type_name, data = recorded.type, recorded.data
     if type_name not in domain.events:
         type_name, data = upcast(domain, recorded)
+    model = domain.events[type_name]
     try:
-        return domain.events[type_name].model_validate_json(data)
+        event = model.model_validate_json(data)
+        if names := personal_fields(model):
+            check_places(recorded, event, names)
+        return event
+    except SealBroken as error:
+        raise UnreadableEvent(recorded.stream, recorded.version, str(error)) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         why = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
         raise UnreadableEvent(recorded.stream, recorded.version, why) from None
+
+
+def check_places(recorded: RecordedEvent, event: Event, names: Iterable[str]) -> None:
+    """A text that was sealed for another event is not this one's. Raises `SealBroken`."""
+    for name in names:
+        if (value := getattr(event, name)) is not None:
+            found = Sealed.parsed(value.text)
+            if (found.stream, found.version) != (recorded.stream, recorded.version):
+                raise SealBroken(f"its {name} was sealed for event {found.version} of {found.stream!r}")
 
 
 def upcast(domain: Domain, recorded: RecordedEvent) -> tuple[str, bytes]:

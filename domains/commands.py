@@ -12,8 +12,10 @@ from domains.discovery import discover
 from domains.errors import DomainError
 from domains.handler import fold
 from domains.kernel import Domain
+from domains.opening import keys_of, plain
 from domains.plan import events_database
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, KeyMissing, SealBroken
+from eventstore.personal.keys import Keys
 from eventstore.postgres import PostgresStore
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
@@ -41,15 +43,18 @@ def replay(
         return bool((to_version and event.version > to_version) or (moment and event.time > moment))
 
     async def run() -> int:
-        place = conninfo(here().settings(OPERATOR), events_database(domain))
-        async with PostgresStore.open(place) as store:
+        person = here().settings(OPERATOR)
+        place = conninfo(person, events_database(domain))
+        async with PostgresStore.open(place) as store, keys_of(domain, person) as keys:
             if state:
-                return await show_state(domain, store, stream, later, as_json)
-            return await show_events(domain, store, stream, later, as_json)
+                return await show_state(domain, store, keys, stream, later=later, as_json=as_json)
+            return await show_events(domain, store, keys, stream, later=later, as_json=as_json)
 
     with clear_errors():
         try:
             shown = asyncio.run(run())
+        except (KeyMissing, SealBroken) as error:
+            raise fail(str(error)) from None
         except EventStoreError as error:
             raise fail(str(error), Exit.DEPENDENCY_DOWN, "headrace up") from None
         except DomainError as error:
@@ -67,27 +72,31 @@ def domain_of(stream: str) -> Domain:
     return known[max(names, key=len)]
 
 
-async def show_state(domain: Domain, store: EventStore, stream: str, later: Any, as_json: bool) -> int:
+async def show_state(
+    domain: Domain, store: EventStore, keys: Keys | None, stream: str, *, later: Any, as_json: bool
+) -> int:
     folded = await fold(domain, store, stream, later)
     if folded.version:
-        fields = folded.state.model_dump(mode="json")
+        [fields] = await plain([folded.state], keys)
         show_json(fields) if as_json else out.print_json(data=fields)
     return folded.version
 
 
-async def show_events(domain: Domain, store: EventStore, stream: str, later: Any, as_json: bool) -> int:
+async def show_events(
+    domain: Domain, store: EventStore, keys: Keys | None, stream: str, *, later: Any, as_json: bool
+) -> int:
     version = 0
     while page := await store.read_stream(stream, after=version, limit=PAGE):
         for event in page:
             if later(event):
                 return version
-            show_event(domain, event, as_json)
+            [data] = await plain([decode(domain, event)], keys)
+            show_event(event, data, as_json)
             version = event.version
     return version
 
 
-def show_event(domain: Domain, event: RecordedEvent, as_json: bool) -> None:
-    data = decode(domain, event).model_dump(mode="json")
+def show_event(event: RecordedEvent, data: dict[str, Any], as_json: bool) -> None:
     if as_json:
         told = {
             "version": event.version,

@@ -1,7 +1,7 @@
 """Handles a command: loads the stream, folds, decides, appends."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,10 @@ from domains.aggregates import PAGE, Aggregates, Folded, Policy
 from domains.codec import decode, encode
 from domains.errors import InvalidCommand, Refused, UnknownCommand
 from domains.kernel import Command, Domain
-from eventstore.errors import WrongExpectedVersion
+from domains.personal import subjects
+from eventstore.errors import KeyMissing, WrongExpectedVersion
+from eventstore.personal.keys import Keys
+from eventstore.personal.sealing import DataKey
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Append, Appended, Exactly, Expected, IdempotencyKey, Metadata, NoStream
 from eventstore.store import EventStore
@@ -42,8 +45,10 @@ class Request:
 class Handler:
     """The write side of one domain, without its doors."""
 
-    def __init__(self, domain: Domain, store: EventStore, policy: Policy | None = None) -> None:
-        self._domain, self._store = domain, store
+    def __init__(
+        self, domain: Domain, store: EventStore, policy: Policy | None = None, keys: Keys | None = None
+    ) -> None:
+        self._domain, self._store, self._keys = domain, store, keys
         self._aggregates = Aggregates(domain, store, policy)
 
     async def handle(self, request: Request) -> Appended:
@@ -54,8 +59,8 @@ class Handler:
         A command that changes nothing is answered with where the stream stands. When nobody demanded a version
         and another writer was faster, it is decided again upon the new state.
         """
-        command = parse(self._domain, request)
-        key = idempotency(request)
+        command, used = await self._keyed(parse(self._domain, request))
+        key = idempotency(request, used)
         for attempt in range(ATTEMPTS):
             try:
                 return await self._attempt(request, command, key)
@@ -73,6 +78,21 @@ class Handler:
         if owner is not None:
             check_owner(self._domain, owner, (await self._aggregates.load(stream)).state)
 
+    async def _keyed(self, command: Command) -> tuple[Command, list[DataKey]]:
+        """The command with the keys of those about whom it says something, and these keys."""
+        keyed: dict[str, Any] = {}
+        used: dict[str, DataKey] = {}
+        for field, named_by in subjects(type(command)).items():
+            if (value := getattr(command, field)) is None:
+                continue
+            if self._keys is None:
+                raise KeyMissing(f"{self._domain.name} has no keys to seal {field} with")
+            subject = str(getattr(command, named_by) or getattr(command, self._domain.identity))
+            if subject not in used:
+                used[subject] = await self._keys.current(subject)
+            keyed[field] = value.keyed(used[subject])
+        return (command.model_copy(update=keyed) if keyed else command), list(used.values())
+
     async def _answered(self, key: IdempotencyKey | None) -> Appended | None:
         return await self._store.answered(key) if key is not None else None
 
@@ -85,7 +105,10 @@ class Handler:
         if not events:
             unchanged = Appended(stream, folded.version, folded.position, repeated=True)
             return await self._answered(key) or unchanged
-        recorded = [encode(self._domain, event, request.metadata) for event in events]
+        recorded = [
+            encode(self._domain, event, stream, version, request.metadata)
+            for version, event in enumerate(events, folded.version + 1)
+        ]
         expected: Expected = Exactly(folded.version) if folded.version else NoStream()
         return await self._store.append(Append(stream, recorded, expected, key))
 
@@ -149,11 +172,15 @@ def place(path: tuple[int | str, ...]) -> str:
     return ".".join(str(part)[:64] for part in path)
 
 
-def idempotency(request: Request) -> IdempotencyKey | None:
+def idempotency(request: Request, keys: Sequence[DataKey] = ()) -> IdempotencyKey | None:
+    """What is said about persons can't be guessed from the fingerprint: it is taken with their keys."""
     if request.idempotency_key is None:
         return None
     asked = "\n".join((request.id, request.command)).encode() + b"\n" + request.body
-    return IdempotencyKey(request.idempotency_key, hashlib.sha256(asked).digest())
+    fingerprint = hashlib.sha256(asked).digest()
+    for key in keys:
+        fingerprint = key.fingerprint(fingerprint)
+    return IdempotencyKey(request.idempotency_key, fingerprint)
 
 
 __all__ = ["Folded", "Handler", "Refused", "Request", "fold"]

@@ -12,7 +12,9 @@ from uuid import UUID
 from domains.codec import decode
 from domains.errors import InvalidCommand, NotADomain, Refused, UnreadableEvent
 from domains.handler import Request, parse
-from domains.kernel import Domain
+from domains.kernel import Domain, Event
+from domains.personal import Personal, personal_fields
+from eventstore.personal.sealing import PREFIX, blank
 from eventstore.records import Metadata, RecordedEvent
 
 NOTHING = Metadata()
@@ -43,6 +45,7 @@ def record(domain: Domain, stream: Sequence[RecordedEvent], masked: "Mask | None
     if masked is not None:
         events = [{**event, "data": masked(event["data"])} for event in events]
         name = domain.stream(str(events[0]["data"][domain.identity]))
+    events = [{**event, "data": blanked(event["data"], name, event["version"])} for event in events]
     commands = [
         {"command": command, "body": body}
         for command, model in domain.commands.items()
@@ -50,6 +53,14 @@ def record(domain: Domain, stream: Sequence[RecordedEvent], masked: "Mask | None
     ]
     kept = {"stream": name, "events": events, "commands": commands}
     return {**kept, **outcome(domain, kept)}
+
+
+def blanked(data: Json, stream: str, version: int) -> Json:
+    """The data of an event without what is sealed in it."""
+    return {
+        name: blank(stream, version, name) if isinstance(value, str) and value.startswith(PREFIX) else value
+        for name, value in data.items()
+    }
 
 
 def plain(event: RecordedEvent) -> Json:
@@ -109,7 +120,14 @@ def decide(domain: Domain, state: Any, id: str, command: str, body: Json) -> Jso
         return {"command": command, "refused": refused.code}
     except InvalidCommand as error:
         return {"command": command, "invalid": [fault["field"] for fault in error.faults]}
-    return {"command": command, "events": [{"type": domain.type_of(each), "data": dumped(each)} for each in events]}
+    told = [{"type": domain.type_of(each), "data": dumped(hidden(each, domain.stream(id)))} for each in events]
+    return {"command": command, "events": told}
+
+
+def hidden(event: Event, stream: str) -> Event:
+    """An event that was decided upon, without what it says about persons."""
+    given = [name for name in personal_fields(type(event)) if getattr(event, name) is not None]
+    return event.model_copy(update={name: Personal.sealed(blank(stream, 0, name)) for name in given})
 
 
 def dumped(value: Any) -> Any:

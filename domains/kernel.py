@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from domains.errors import NotADomain
+from domains.personal import personal_fields, subjects
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -21,9 +22,15 @@ EVENT_TYPE = re.compile(r"(?P<domain>[a-z][a-z0-9-]*)\.(?P<event>[A-Z][A-Za-z0-9
 
 
 class Command(BaseModel):
-    """An intention, imperative."""
+    """An intention, imperative. Each of its personal fields is marked with the field that names the subject."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        marked = subjects(cls)
+        if set(personal_fields(cls)) - marked.keys() or set(marked.values()) - set(cls.model_fields):
+            raise NotADomain(f"command {cls.__name__}: no field names the subject of a personal field")
 
 
 def example(*bodies: dict[str, Any]) -> ConfigDict:
@@ -86,6 +93,8 @@ class View(Generic[R, E]):
         unknown = {self.key, *self.filters} - set(self.row.model_fields)
         if unknown:
             raise NotADomain(f"view {self.name!r}: {', '.join(sorted(unknown))} is no field of its row")
+        if hidden := {self.key, *self.filters} & {*personal_fields(self.row)}:
+            raise NotADomain(f"view {self.name!r}: nobody can look for {', '.join(sorted(hidden))}, which is sealed")
         if not NAME.fullmatch(self.name):
             raise NotADomain(f"view {self.name!r}: a name has lower-case words joined by hyphens")
 
@@ -214,6 +223,11 @@ class Domain:
             if model is type(event):
                 return name
         raise NotADomain(f"domain {self.name!r} has decided upon {type(event).__name__}, which it does not declare")
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether it records texts about persons, which need keys."""
+        return any(map(personal_fields, (*self.commands.values(), *self.events.values())))
 
     def upcaster(self, type_name: str) -> Upcaster | None:
         """What brings events of that type to the next version, or None."""

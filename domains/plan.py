@@ -4,6 +4,7 @@ from domains.discovery import discover
 from domains.kernel import Domain
 from eventstore import migrate
 from eventstore.evidence import place as evidence
+from eventstore.personal import migrate as keys_migrate
 from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
 
 STREAMS_READ = "streams:read"
@@ -15,11 +16,40 @@ ANY_TIME = {"message.timestamp.after.max.ms": "9223372036854775807"}
 
 
 def plan() -> Plan:
-    return sum((write_side(domain) for domain in discover().values()), Plan(scopes=(STREAMS_READ,)))
+    known = discover().values()
+    parts = (write_side(domain) + (keys(domain) if domain.is_personal else Plan()) for domain in known)
+    return sum(parts, Plan(scopes=(STREAMS_READ,)))
 
 
 def events_database(domain: Domain) -> str:
     return f"{domain.name.replace('-', '_')}_events"
+
+
+def keys_database(domain: Domain) -> str:
+    return f"{domain.name.replace('-', '_')}_keys"
+
+
+def keeper(domain: Domain) -> str:
+    """Who may forget persons."""
+    return f"{domain.name}-keeper"
+
+
+def keys(domain: Domain) -> Plan:
+    """The keys of persons lie apart from what is sealed under them."""
+    database, writer, readers = keys_database(domain), f"{domain.name}-write", (f"{domain.name}-read", OPERATOR)
+    arguments = ("migrate", database, writer, *readers)
+    return Plan(
+        databases=(Database(database, keeper(domain), (writer, *readers)),),
+        jobs=(
+            Job(
+                f"{domain.name}-keys-migrate",
+                "eventstore.personal",
+                arguments,
+                keeper(domain),
+                keys_migrate.inputs(),
+            ),
+        ),
+    )
 
 
 def write_side(domain: Domain) -> Plan:

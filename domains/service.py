@@ -15,16 +15,19 @@ from domains.errors import InvalidCommand, NotYours, Refused, UnknownCommand
 from domains.handler import Handler
 from domains.handler import Request as Asked
 from domains.kernel import Domain
+from domains.opening import recorded_data
 from eventstore.errors import (
     EventsDetached,
     EventStoreError,
     IdempotencyConflict,
     InvalidEvent,
+    KeyMissing,
     OutcomeUnknown,
     StoreBusy,
     StoreUnavailable,
     WrongExpectedVersion,
 )
+from eventstore.personal.keys import Keys
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Exactly, Expected, Metadata, NoStream, RecordedEvent
 from eventstore.store import EventStore
@@ -51,12 +54,12 @@ UNANSWERED: dict[type[EventStoreError], tuple[str, str, dict[str, str]]] = {
 
 
 def write_side(
-    domain: Domain, store: EventStore, settings: Settings, health: Health, verifier: Verifier
+    domain: Domain, store: EventStore, settings: Settings, health: Health, verifier: Verifier, *, keys: Keys | None
 ) -> Application:
     """The application of one domain's write side; only the gateway may call it."""
     app = application(f"{domain.name} write side", settings, health, peers=GATEWAY, body_limit=BODY_LIMIT)
     policy = Policy(hot=settings.hot_aggregates, snapshot_every=settings.snapshot_every)
-    handler = Handler(domain, store, policy)
+    handler = Handler(domain, store, policy, keys)
 
     async def command(request: Request) -> Response:
         identity = await identify(request, verifier, domain.command_scope(request.path_params["command"]))
@@ -79,9 +82,10 @@ def write_side(
         async with problems():
             await handler.check_owner(stream, bound_to(domain, identity))
             page = await store.read_stream(stream, after=after, limit=number(request, "limit", PAGE, PAGE))
+            told = [shown(event, await recorded_data(domain, event, keys)) for event in page]
         if not page and after == 0:
             raise Problem(404, "unknown-stream", f"there is no stream {stream}")
-        body = {"stream": stream, "events": [shown(event) for event in page]}
+        body = {"stream": stream, "events": told}
         headers = {"etag": f'"{page[-1].version}"'} if page else {}
         return Response(orjson.dumps(body), 200, headers, "application/json")
 
@@ -150,7 +154,7 @@ def number(request: Request, name: str, default: int, most: int = 2**53) -> int:
     return int(given)
 
 
-def shown(event: RecordedEvent) -> dict[str, Any]:
+def shown(event: RecordedEvent, data: bytes) -> dict[str, Any]:
     return {
         "version": event.version,
         "position": event.position,
@@ -162,7 +166,7 @@ def shown(event: RecordedEvent) -> dict[str, Any]:
         "request_id": event.metadata.request_id,
         "correlation_id": event.metadata.correlation_id,
         "causation_id": event.metadata.causation_id,
-        "data": orjson.Fragment(event.data),
+        "data": orjson.Fragment(data),
     }
 
 
@@ -193,4 +197,5 @@ async def problems() -> AsyncIterator[None]:
         slug, detail, wait = UNANSWERED[type(error)]
         raise Problem(503, slug, detail, headers=wait) from None
     except EventStoreError as error:
-        raise Problem(500, "internal-error", "the event store failed") from error
+        slug = "key-missing" if isinstance(error, KeyMissing) else "internal-error"
+        raise Problem(500, slug, "the event store failed") from error

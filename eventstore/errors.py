@@ -17,6 +17,8 @@ EventStoreError
 ├── WitnessUnavailable        a checkpoint could not be kept outside the database, or what is kept not be read
 ├── NotSealed                 the event is not sealed yet
 ├── EvidenceBroken            the log, its seals and its checkpoints do not fit together; the sentence says where
+├── KeyMissing                a key that seals or wraps is not there, and was not destroyed
+├── SealBroken                a sealed text, or a wrapped key, was changed or moved
 ├── SchemaMismatch            the database's schema is not the one that this code knows
 ├── ImportRefused             what was handed in is no whole log, or the store is not empty; nothing was written
 └── RecordError               a record on a topic is not one of our events
@@ -115,6 +117,14 @@ class NotSealed(EventStoreError):
 
 class EvidenceBroken(EventStoreError):
     """The log, its seals and its checkpoints do not fit together."""
+
+
+class KeyMissing(EventStoreError):
+    """A key that seals or wraps is not there, and was not destroyed."""
+
+
+class SealBroken(EventStoreError):
+    """A sealed text, or a wrapped key, was changed or moved."""
 
 
 class SchemaMismatch(EventStoreError):

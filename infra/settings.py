@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     A deployment serves one `tenant`, or none: tokens whose claim of that name differs are refused.
 
     `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem`, `password` and `signing.key`; `evidence`
-    is the folder in which checkpoints are kept outside the databases.
+    is the folder in which checkpoints are kept outside the databases, `keys` the one with the keys that wrap keys.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     oidc_audience: str = "headrace"
     tenant: str | None = None
     evidence: Path | None = None
+    keys: Path | None = None
     idempotency_hours: float = Field(default=168.0, ge=1, le=24 * 365)
     snapshot_every: int = Field(default=100, ge=0, le=1_000_000)
     hot_aggregates: int = Field(default=10_000, ge=0, le=10_000_000)

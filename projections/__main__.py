@@ -13,6 +13,7 @@ import uvloop
 
 from domains.discovery import discover
 from domains.kernel import Domain
+from domains.opening import keys_of
 from eventstore.errors import StoreUnavailable
 from eventstore.migrate import connect
 from infra.errors import InfraError
@@ -54,11 +55,12 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             health.check("projection", worker.problem)
             health.check("events topic", lane.problem)
             await stack.enter_async_context(lane.running())
+        keys = await stack.enter_async_context(keys_of(domain, settings))
         verifier = Verifier(settings)
         health.check("identity provider", verifier.unready)
         loading = asyncio.create_task(verifier.load_as_soon_as_possible())
         try:
-            await serve(settings, read_side(domain, views, settings, health, verifier), health)
+            await serve(settings, read_side(domain, views, settings, health, verifier, keys=keys), health)
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)

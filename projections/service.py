@@ -11,6 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from domains.access import NOBODY, bound_to
 from domains.kernel import Domain, Row
+from domains.opening import bodies
+from eventstore.errors import KeyMissing, SealBroken, StoreUnavailable
+from eventstore.personal.keys import Keys
 from infra import consistency
 from infra.health import Health
 from infra.kafka import partition_of
@@ -29,10 +32,12 @@ WAIT_SECONDS = 5.0
 JSON = "application/json"
 
 
-def read_side(domain: Domain, views: Views, settings: Settings, health: Health, verifier: Verifier) -> Application:
+def read_side(
+    domain: Domain, views: Views, settings: Settings, health: Health, verifier: Verifier, *, keys: Keys | None
+) -> Application:
     """The application of one domain's queries; only the gateway may call it."""
     app = application(f"{domain.name} read side", settings, health, peers=GATEWAY, body_limit=BODY_LIMIT)
-    queries = Queries(domain, views)
+    queries = Queries(domain, views, keys)
 
     async def one(request: Request) -> Response:
         return await answered(queries.one(request, verifier))
@@ -48,7 +53,10 @@ def read_side(domain: Domain, views: Views, settings: Settings, health: Health, 
 async def answered(answer: Any) -> Response:
     try:
         response: Response = await answer
-    except ReadUnavailable:
+    except (KeyMissing, SealBroken) as error:
+        slug = "key-missing" if isinstance(error, KeyMissing) else "internal-error"
+        raise Problem(500, slug, "a text about a person can't be opened") from error
+    except (ReadUnavailable, StoreUnavailable):
         wait = {"retry-after": "1"}
         raise Problem(503, "views-unavailable", "the views can't be read now", headers=wait) from None
     return response
@@ -57,8 +65,8 @@ async def answered(answer: Any) -> Response:
 class Queries:
     """What can be asked, and what it needs to be asked well."""
 
-    def __init__(self, domain: Domain, views: Views) -> None:
-        self._domain, self._views = domain, views
+    def __init__(self, domain: Domain, views: Views, keys: Keys | None) -> None:
+        self._domain, self._views, self._keys = domain, views, keys
 
     async def one(self, request: Request, verifier: Verifier) -> Response:
         view, owner = await self._view(request, verifier)
@@ -71,7 +79,8 @@ class Queries:
         if row is None or not owned(view, row, owner):
             told = aged(progress) | (parked if owner is None else {})
             raise Problem(404, "unknown-key", f"{view.name} has no row for this key", headers=told)
-        response = self._response(request, row.model_dump_json().encode(), progress)
+        [body] = await bodies([row], self._keys)
+        response = self._response(request, body, progress)
         response.headers.update(parked)
         return response
 
@@ -86,7 +95,7 @@ class Queries:
         progress = await self._wait(request)
         rows = await self._views.page(view, filters, after, limit + 1)
         more = len(rows) > limit
-        items = b",".join(row.model_dump_json().encode() for row in rows[:limit])
+        items = b",".join(await bodies(rows[:limit], self._keys))
         following = f'"{cursor(view, rows[limit - 1])}"' if more else "null"
         return self._response(request, b'{"items":[' + items + b'],"next":' + following.encode() + b"}", progress)
 

@@ -7,22 +7,36 @@ from functools import cached_property
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier, Placeholder
 from psycopg.types.json import Jsonb
+from psycopg.types.string import StrDumper
 
 from domains.kernel import Domain, Row, View
+from domains.personal import Personal
 from projections import sql
 from projections.errors import TableMismatch
 
 SCALARS: dict[type, str] = {
     str: "text",
+    Personal: "text",
     bool: "boolean",
     int: "bigint",
     Decimal: "numeric",
     datetime: "timestamptz",
 }
 OTHER = "jsonb"
+
+
+class PersonalDumper(StrDumper):
+    """A text about a person goes into its column as it is sealed."""
+
+    def dump(self, obj: Any) -> Any:
+        return super().dump(obj.text)
+
+
+psycopg.adapters.register_dumper(Personal, PersonalDumper)
 
 
 @dataclass(frozen=True)

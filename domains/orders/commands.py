@@ -6,8 +6,11 @@ from pydantic import Field
 
 from domains.kernel import Command, example
 from domains.orders.values import Country, Currency, CustomerId, Description, Line, Moment, OrderId
+from domains.personal import Of, Personal
 
 LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
+
+RECIPIENT = "Ann Example, 1 Mill Lane, Leat"
 
 Lines = Annotated[tuple[Line, ...], Field(min_length=1, max_length=2000)]
 
@@ -15,12 +18,21 @@ UNSPECIFIED = "Unspecified"
 
 
 class PlaceOrder(Command):
+    """Places an order. Whoever gets the goods is forgotten with the customer, or with the order that names none."""
+
     model_config = example(
-        {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE]}
+        {
+            "customer": "17850",
+            "recipient": RECIPIENT,
+            "placed_at": "2010-12-01T08:26:00Z",
+            "currency": "GBP",
+            "lines": [LINE],
+        }
     )
 
     order: OrderId
     customer: CustomerId | None = None
+    recipient: Annotated[Personal, Of("customer")] | None = None
     country: Country = UNSPECIFIED
     placed_at: Moment
     currency: Currency

@@ -2,6 +2,7 @@
 
 from domains.kernel import Event
 from domains.orders.values import Amount, Country, Currency, CustomerId, Line, OrderId
+from domains.personal import Personal
 
 
 class OrderPlaced(Event):
@@ -11,6 +12,7 @@ class OrderPlaced(Event):
     currency: Currency
     lines: tuple[Line, ...]
     total: Amount
+    recipient: Personal | None = None
 
 
 class OrderCancelled(Event):

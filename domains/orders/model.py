@@ -11,6 +11,7 @@ from domains.kernel import Row
 from domains.orders.commands import CancelOrder, OrderCommand, PlaceOrder, ReturnLines
 from domains.orders.events import CreditNoteIssued, LinesReturned, OrderCancelled, OrderEvent, OrderPlaced
 from domains.orders.values import Line
+from domains.personal import Personal
 
 Status = Literal["unknown", "placed", "partly-returned", "returned", "cancelled", "credit-note"]
 
@@ -29,6 +30,7 @@ class Order(Row):
     returned: tuple[Line, ...] = ()
     total: Decimal = Decimal("0.00")
     credited: Decimal = Decimal("0.00")
+    recipient: Personal | None = None
 
 
 initial = Order(order="", status="unknown")
@@ -47,6 +49,7 @@ def evolve(order: Order, event: OrderEvent) -> Order:
                 changed_at=event.occurred_at,
                 lines=event.lines,
                 total=event.total,
+                recipient=event.recipient,
             )
         case OrderCancelled():
             return changed(order, event, status="cancelled")
@@ -95,6 +98,7 @@ def place(order: Order, command: PlaceOrder) -> Sequence[OrderEvent]:
         currency=command.currency,
         lines=command.lines,
         total=worth(command.lines),
+        recipient=command.recipient,
     )
     if order.status == "unknown":
         return [placed]

@@ -17,6 +17,7 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
         "HEADRACE_PRINCIPAL": principal,
         "HEADRACE_CREDENTIALS": str(credentials),
         "HEADRACE_EVIDENCE": str(state.folder / "evidence"),
+        "HEADRACE_KEYS": str(state.folder / "keys"),
         "HEADRACE_KAFKA_BOOTSTRAP": f"127.0.0.1:{state.port('kafka.api')}",
         "HEADRACE_POSTGRES_HOST": "127.0.0.1",
         "HEADRACE_POSTGRES_PORT": str(state.port("postgres.api")),

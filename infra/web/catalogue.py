@@ -44,6 +44,9 @@ PROBLEMS = {
         "Invalid precondition", "`If-Match` takes one strong tag and `If-None-Match` takes `*`; send one of them."
     ),
     "invalid-token": Kind("Invalid token", "The access token is missing, expired, foreign or malformed."),
+    "key-missing": Kind(
+        "Key missing", "A text about a person can't be opened: its key is gone, though nobody was forgotten."
+    ),
     "method-not-allowed": Kind("Method not allowed", "This address does not know this method; `Allow` names those."),
     "not-found": Kind("Not found", "There is nothing at this address."),
     "not-yours": Kind(

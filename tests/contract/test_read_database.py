@@ -11,7 +11,9 @@ from psycopg.conninfo import make_conninfo
 from domains.orders import domain
 from domains.orders.model import Order
 from domains.orders.values import Line
+from domains.personal import Personal
 from eventstore.migrate import connect
+from eventstore.personal.sealing import blank
 from projections.errors import Fenced, TableMismatch
 from projections.postgres import PostgresDatabase
 from projections.rows import Mark, MemoryDatabase
@@ -39,8 +41,9 @@ async def opened(request):
 
 def order(number="536365", price="2.50"):
     line = Line(sku="85123A", description='a "quoted" – höhere', quantity=6, unit_price=price)
-    sold = 6 * Decimal(price)
-    return Order(order=number, status="placed", currency="GBP", placed_at=AT, changed_at=AT, lines=(line,), total=sold)
+    told = {"order": number, "placed_at": AT, "changed_at": AT, "lines": (line,), "total": 6 * Decimal(price)}
+    recipient = None if number == "2" else Personal.sealed(blank("orders-1", 1, "recipient"))
+    return Order(status="placed", currency="GBP", recipient=recipient, **told)
 
 
 async def save(database, rows, view=DETAILS):

@@ -33,6 +33,8 @@ TWINS = {
     "eventstore.store.EventStore": ("eventstore.memory.MemoryStore", "tests/contract/conftest.py"),
     "eventstore.topic.Topic": ("eventstore.topic.MemoryTopic", "tests/contract/test_relay.py"),
     "eventstore.lead.Lead": ("eventstore.lead.Alone", "tests/contract/test_relay.py"),
+    "eventstore.personal.keys.Keys": ("eventstore.personal.keys.MemoryKeys", "tests/contract/test_keys.py"),
+    "eventstore.personal.keys.Keeper": ("eventstore.personal.keys.MemoryKeys", "tests/contract/test_keys.py"),
     "projections.rows.ReadDatabase": ("projections.rows.MemoryDatabase", "tests/contract/test_read_database.py"),
 }
 

@@ -95,6 +95,7 @@ def details(invoice: Invoice) -> Row:
         "returned": lines if credit else [],
         "total": "0.00" if credit else str(given.total),
         "credited": str(given.total) if credit else "0.00",
+        "recipient": None,
     }
 
 

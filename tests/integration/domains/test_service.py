@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey
 
 from domains.orders import domain
 from domains.service import write_side
+from eventstore.personal.keys import MemoryKeys
 from eventstore.postgres import PostgresStore
 from infra import consistency
 from infra.health import Health
@@ -100,7 +101,7 @@ async def doors(postgres, tmp_path):
         await stack.enter_async_context(running(issuer, doors.issuer_app(issuer), Health()))
         store = await stack.enter_async_context(PostgresStore.open(postgres))
         health = Health()
-        app = write_side(domain, store, doors.settings, health, Verifier(doors.settings))
+        app = write_side(domain, store, doors.settings, health, Verifier(doors.settings), keys=MemoryKeys())
         await stack.enter_async_context(running(doors.settings, app, health))
         yield doors
 

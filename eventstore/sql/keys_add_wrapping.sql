@@ -1,0 +1,1 @@
+INSERT INTO wrapping_keys (id) VALUES (%(id)s)

@@ -1,0 +1,1 @@
+DELETE FROM wrapping_keys WHERE id <> %(id)s
