@@ -41,7 +41,7 @@ def placed(position, order, quantity=1, customer="17850", domain=orders):
 
 
 def of(domain, event, stream, position):
-    told = encode(domain, event, Metadata())
+    told = encode(domain, event, stream, 1, Metadata())
     return RecordedEvent(position, stream, 1, told.id, told.type, told.time, told.time, told.data, told.metadata)
 
 
