@@ -31,6 +31,12 @@ def provision(superuser: Settings, roles: Iterable[Settings], databases: Iterabl
             connection.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(Identifier(database.owner)))
 
 
+def missing(superuser: Settings, databases: Iterable[Database]) -> list[str]:
+    """Databases that are not there: somebody has dropped them."""
+    with psycopg.connect(conninfo(superuser, MAINTENANCE[0]), autocommit=True) as connection:
+        return [each.name for each in databases if connection.execute(KNOWN_DATABASE, [each.name]).fetchone() is None]
+
+
 def provision_role(connection: Connection, role: Settings) -> None:
     """The server gets a verifier, never the password."""
     known = connection.execute(KNOWN_ROLE, [role.principal]).fetchone()

@@ -12,8 +12,10 @@ import psycopg
 import uvloop
 
 from domains.discovery import discover
+from domains.errors import UnreadableEvent
 from domains.kernel import Domain
 from domains.opening import keys_of
+from domains.plan import events_database
 from eventstore.errors import StoreUnavailable
 from eventstore.migrate import connect
 from infra.errors import InfraError
@@ -23,11 +25,13 @@ from infra.oidc import Verifier
 from infra.postgres import conninfo
 from infra.settings import Settings, load
 from infra.web import serve
-from projections.errors import ProjectionError
+from projections.complete import complete
+from projections.errors import ProjectionError, ReadUnavailable
 from projections.migrate import migrate
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
+from projections.republish import Republisher
 from projections.service import read_side
 from projections.views import Views
 from projections.worker import FaustLane, Worker
@@ -48,13 +52,15 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             stack.push_async_callback(database.close)
             lines = Lines(settings.principal)
             stack.callback(lines.flush)
-            worker = Worker(domain, database, KafkaPublisher(settings, domain), lines, views.moved)
+            publisher = KafkaPublisher(settings, domain)
+            worker = Worker(domain, database, publisher, lines, views.moved)
             noted = PostgresDatabase(place, domain)
             stack.push_async_callback(noted.close)
             lane = FaustLane(settings, domain, worker, noted)
             health.check("projection", worker.problem)
             health.check("events topic", lane.problem)
             await stack.enter_async_context(lane.running())
+            await stack.enter_async_context(Republisher(domain, place, publisher).running())
         keys = await stack.enter_async_context(keys_of(domain, settings))
         verifier = Verifier(settings)
         health.check("identity provider", verifier.unready)
@@ -82,11 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def prepare(domain: Domain) -> int:
     try:
-        with connect(conninfo(load(), read_database(domain)), PATIENCE_SECONDS) as connection:
+        settings = load()
+        place = conninfo(settings, read_database(domain))
+        with connect(place, PATIENCE_SECONDS) as connection:
             migrate(connection, domain)
-    except StoreUnavailable as error:
+            if asyncio.run(complete(domain, place, conninfo(settings, events_database(domain)))):
+                migrate(connection, domain)
+    except (StoreUnavailable, ReadUnavailable) as error:
         return say(69, str(error))
-    except (ProjectionError, psycopg.Error) as error:
+    except (ProjectionError, UnreadableEvent, psycopg.Error) as error:
         return say(1, str(error))
     return 0
 

@@ -20,7 +20,10 @@ from infra.console import Exit, clear_errors, fail, out, show_json
 from infra.native import Native, here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
-from projections import parked_commands  # noqa: F401  # it registers its commands
+from projections import (
+    parked_commands,  # noqa: F401  # it registers its commands
+    rebuild_commands,  # noqa: F401  # it registers its commands
+)
 from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
 from projections.plan import read_database

@@ -1,7 +1,7 @@
 """Holds the rows of a view against a fold of the store, made anew."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,23 +9,20 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import dict_row
+from psycopg.sql import SQL
 
-from domains.codec import decode
 from domains.kernel import Domain, Row
 from eventstore.link import parameters
-from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
-from infra.kafka import partition_of
 from projections import sql
 from projections.errors import ReadUnavailable
 from projections.postgres import POSITIONS, PROJECTION
+from projections.refold import Chosen, Progress, Refold
 from projections.rows import AnyView
 from projections.tables import Table
 
-PAGE = 1000
 TRACED = 100
-Chosen = Callable[[str], bool]
-Progress = Callable[[int, int], None]
+SKIPS, SPOTS = sql.text("skips"), sql.text("parked_spots")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was compared: so many rows and events, up to `position`."""
+    """What was compared: so many rows and events, up to `position`; keys that are parked are left out."""
 
     view: str
     rows: int
@@ -72,9 +69,22 @@ class Frozen:
         except psycopg.Error as error:
             raise ReadUnavailable(str(error).strip().partition("\n")[0]) from error
 
+    async def hold(self, view: AnyView) -> None:
+        """Keeps this table in its place: what is then read of it fits the positions."""
+        await self._connection.execute(SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(Table(view).identifier))
+
     async def positions(self) -> Mapping[int, int]:
         rows = await (await self._connection.execute(POSITIONS, {"projection": PROJECTION})).fetchall()
         return {row["partition"]: row["position"] for row in rows}
+
+    async def aside(self, view: AnyView) -> tuple[frozenset[int], frozenset[str]]:
+        """The positions of events that were taken out of the view for good, and the keys that are parked."""
+        told = {"view": Table(view).name}
+        skips = await (await self._connection.execute(SKIPS, told)).fetchall()
+        spots = await (await self._connection.execute(SPOTS, told)).fetchall()
+        return frozenset(row["position"] for row in skips), frozenset(
+            row["name"] for row in spots if not row["of_stream"]
+        )
 
     async def count(self, view: AnyView) -> int:
         query = sql.template("count").format(table=Table(view).identifier)
@@ -98,60 +108,19 @@ def sample(most: int | None, rows: int) -> Chosen:
     return lambda key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) < below
 
 
-class Refold:
-    """Folds a view from the store, up to where each partition of the live one is."""
-
-    def __init__(self, domain: Domain, view: AnyView, store: EventStore, positions: Mapping[int, int]) -> None:
-        self._domain, self._view, self._store, self._positions = domain, view, store, positions
-        self.events = 0
-
-    async def rows(self, chosen: Chosen, progress: Progress) -> dict[str, Row]:
-        rows: dict[str, Row] = {}
-        async for _, key, fact in self._facts(chosen, progress):
-            row = self._view.project(rows.get(key), fact)
-            if row is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = row
-        return rows
-
-    async def since(self, live: Mapping[str, Row | None]) -> dict[str, int | None]:
-        """From which position on each of these rows is wrong."""
-        rows: dict[str, Row | None] = dict.fromkeys(live)
-        wrong: dict[str, int | None] = dict.fromkeys(live)
-        right = {key: row is None for key, row in live.items()}
-        async for event, key, fact in self._facts(live.__contains__, lambda *_: None):
-            rows[key] = self._view.project(rows[key], fact)
-            if rows[key] == live[key]:
-                right[key], wrong[key] = True, None
-            elif right[key]:
-                right[key], wrong[key] = False, event.position
-        return wrong
-
-    async def _facts(self, chosen: Chosen, progress: Progress) -> AsyncIterator[tuple[RecordedEvent, str, Any]]:
-        after, end = 0, max(self._positions.values(), default=0)
-        self.events = 0
-        while after < end and (page := await self._store.read_log(after=after, limit=PAGE)):
-            for event in page:
-                partition = partition_of(event.stream.encode(), self._domain.partitions)
-                if event.position > self._positions.get(partition, 0):
-                    continue
-                self.events += 1
-                fact = decode(self._domain, event)
-                key = self._view.key_of(fact)
-                if key is not None and chosen(key):
-                    yield event, key, fact
-            after = page[-1].position
-            progress(min(after, end), end)
-
-
 async def verify(
     domain: Domain, view: AnyView, store: EventStore, frozen: Frozen, *, most: int | None, progress: Progress
 ) -> Verified:
     """Raises `StoreUnavailable`, `ReadUnavailable` and `UnreadableEvent`."""
+    await frozen.hold(view)
     positions = await frozen.positions()
-    chosen = sample(most, await frozen.count(view))
-    refold = Refold(domain, view, store, positions)
+    skipped, parked = await frozen.aside(view)
+    sampled = sample(most, await frozen.count(view))
+    refold = Refold(domain, view, store, positions, skipped)
+
+    def chosen(key: str) -> bool:
+        return key not in parked and sampled(key)
+
     folded = await refold.rows(chosen, progress)
     events, rows, drift, live = refold.events, 0, list[Drift](), dict[str, Row | None]()
     async for row in frozen.rows(view):

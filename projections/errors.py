@@ -3,11 +3,17 @@
 ProjectionError
 ├── TableMismatch    a table's columns are not those of its row: the view's version must be raised
 ├── Fenced           another worker has moved the position; nothing was written
+├── Superseded       other versions of the views are live: this process is too old, or too new
 ├── FoldFailed       a view can't fold an event; the key is parked
 ├── RowRefused       a view's table can't hold a row; the key is parked
 ├── NotParked        there is no such key in the parking of a view
+├── RebuildRefused   the view can't be rebuilt, replayed or rolled back now; the live one is untouched
+├── RebuildFailed    a view raised while it was folded anew; the live one is untouched
+│   └── EffectRefused  it reached for the world outside
 └── ReadUnavailable  the read database or the topic can't be reached; nothing was lost
 """
+
+from eventstore.records import RecordedEvent
 
 
 class ProjectionError(Exception):
@@ -20,6 +26,10 @@ class TableMismatch(ProjectionError):
 
 class Fenced(ProjectionError):
     """Another worker has moved the position of a partition; nothing was written."""
+
+
+class Superseded(ProjectionError):
+    """Other versions of the views are live; nothing was written."""
 
 
 class FoldFailed(ProjectionError):
@@ -35,6 +45,23 @@ class RowRefused(ProjectionError):
 
 class NotParked(ProjectionError):
     """There is no such key in the parking of a view."""
+
+
+class RebuildRefused(ProjectionError):
+    """The view can't be rebuilt, replayed or rolled back now; the live one is untouched."""
+
+
+class RebuildFailed(ProjectionError):
+    """A view raised while it was folded anew; the live one is untouched."""
+
+    def __init__(self, view: str, event: RecordedEvent, why: str) -> None:
+        where = f"event {event.version} of stream {event.stream!r}, position {event.position}"
+        super().__init__(f"the view {view} fails on {where}: {why}")
+        self.view, self.event, self.why = view, event, why
+
+
+class EffectRefused(RebuildFailed):
+    """A view reached for the world outside while it was folded anew."""
 
 
 class ReadUnavailable(ProjectionError):

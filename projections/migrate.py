@@ -1,6 +1,7 @@
 """Makes the tables of a domain's read database, and grants the rights on them."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg import Connection
@@ -10,30 +11,63 @@ from domains.kernel import Domain
 from infra.plan import OPERATOR
 from projections import sql
 from projections.postgres import PROJECTION
-from projections.tables import tables
+from projections.rows import AnyView
+from projections.tables import Table, signature, tables
 
 LOCK = 0x68656164_72656164
 WRITE = SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
-KEPT = ("positions", "freshness", "parked", "parked_events")
-ADD = SQL("GRANT SELECT, INSERT ON skips TO {}")
 READ = SQL("GRANT SELECT ON {} TO {}")
+KEPT = {
+    "positions": WRITE,
+    "freshness": WRITE,
+    "parked": WRITE,
+    "parked_events": WRITE,
+    "skips": SQL("GRANT SELECT, INSERT ON {} TO {}"),
+    "republish": SQL("GRANT SELECT, UPDATE, DELETE ON {} TO {}"),
+    "rebuilds": READ,
+}
 
 
-def migrate(connection: Connection[Any], domain: Domain) -> None:
-    """All or nothing, one at a time; running it again is harmless. Raises `TableMismatch`."""
+def migrate(connection: Connection[Any], domain: Domain) -> list[AnyView]:
+    """All or nothing, one at a time; running it again is harmless. Raises `TableMismatch`.
+
+    Returns the views of which the positions do not count for the declared version, so that it must be built from the
+    store. Their tables are not made; until all are built, the versions before them are served.
+    """
     reader = Identifier(f"{domain.name}-read")
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         connection.execute(sql.text("schema"))
         connection.execute(sql.text("begin"), {"projection": PROJECTION, "partitions": domain.partitions})
-        own = [table.name for table in tables(domain).values()]
-        for table in tables(domain).values():
-            table.create(connection)
-        for name in (*own, *KEPT):
-            connection.execute(WRITE.format(Identifier(name), reader))
-        connection.execute(ADD.format(reader))
-        for name in (*own, *KEPT, "skips"):
-            connection.execute(READ.format(Identifier(name), Identifier(OPERATOR)))
+        declared = tables(domain)
+        counted = counted_for(connection, declared)
+        for table in declared.values():
+            if table.name in counted:
+                table.create(connection)
+                grant(connection, table.name, WRITE, reader)
+        for name, right in KEPT.items():
+            grant(connection, name, right, reader)
+        if missing := [table.view for table in declared.values() if table.name not in counted]:
+            return missing
+        views = signature(table.name for table in declared.values())
+        connection.execute(sql.text("count_for"), {"projection": PROJECTION, "views": views})
+    return []
+
+
+def counted_for(connection: Connection[Any], declared: Mapping[str, Table]) -> set[str]:
+    """The tables for which the positions count; before the first event, whatever is declared."""
+    found = connection.execute(sql.text("counted"), {"projection": PROJECTION}).fetchone()
+    rows = connection.execute(sql.text("positions"), {"projection": PROJECTION}).fetchall()
+    if not any(position for _, position, _ in rows):
+        return {table.name for table in declared.values()}
+    if found is None or found[0] is None:
+        return {name for (name,) in connection.execute(sql.text("known_tables"))}
+    return set(found[0].split())
+
+
+def grant(connection: Connection[Any], name: str, right: SQL, reader: Identifier) -> None:
+    connection.execute(right.format(Identifier(name), reader))
+    connection.execute(READ.format(Identifier(name), Identifier(OPERATOR)))
 
 
 def inputs(domain: Domain) -> str:

@@ -13,15 +13,17 @@ from psycopg.rows import dict_row
 from domains.kernel import Domain, Row
 from eventstore.link import parameters
 from projections import sql
-from projections.errors import Fenced, ReadUnavailable, RowRefused
+from projections.errors import Fenced, ReadUnavailable, RowRefused, Superseded
 from projections.parked import PostgresParking
 from projections.rows import AnyView, Mark, split
-from projections.tables import Table, tables
+from projections.tables import Table, signature, tables
 
 PROJECTION = "views"
 # What fails again whenever it is tried: the server says so, or a value can't even be sent.
 UNFIT = (DataError, IntegrityError, ProgramLimitExceeded, ValueError, TypeError, AttributeError)
-POSITIONS, ADVANCE, LOCK, FRESH = (sql.text(name) for name in ("positions", "advance", "lock", "fresh"))
+POSITIONS, ADVANCE, LOCK, FRESH, COUNTED = (
+    sql.text(name) for name in ("positions", "advance", "lock", "fresh", "counted")
+)
 
 
 class PostgresDatabase:
@@ -64,14 +66,19 @@ class PostgresDatabase:
 
 
 class PostgresTransaction:
-    def __init__(self, connection: AsyncConnection[Any], tables: Mapping[str, Table]) -> None:
-        self._connection, self._tables = connection, tables
+    """Rows of some tables, and the positions up to which these count."""
+
+    def __init__(
+        self, connection: AsyncConnection[Any], tables: Mapping[str, Table], projection: str = PROJECTION
+    ) -> None:
+        self._connection, self._tables, self._projection = connection, tables, projection
+        self._views = signature(table.name for table in tables.values())
 
     async def execute(self, query: Any, parameters: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
         return await self._connection.execute(query, parameters, prepare=True)
 
     async def positions(self) -> Mapping[int, Mark]:
-        rows = await (await self.execute(POSITIONS, {"projection": PROJECTION})).fetchall()
+        rows = await (await self.execute(POSITIONS, {"projection": self._projection})).fetchall()
         return {row["partition"]: Mark(row["position"], row["offset"]) for row in rows}
 
     async def lock(self, view: AnyView) -> None:
@@ -102,7 +109,8 @@ class PostgresTransaction:
 
     async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:
         told = {
-            "projection": PROJECTION,
+            "projection": self._projection,
+            "views": self._views,
             "partition": partition,
             "old": old.position,
             "new": new.position,
@@ -110,4 +118,7 @@ class PostgresTransaction:
             "recorded_at": recorded_at,
         }
         if (await self.execute(ADVANCE, told)).rowcount != 1:
+            counted = await (await self.execute(COUNTED, {"projection": self._projection})).fetchone()
+            if counted is not None and counted["views"] != self._views:
+                raise Superseded(f"the positions now count for {counted['views']}, not for {self._views}")
             raise Fenced(f"partition {partition} is no longer at {old.position}")

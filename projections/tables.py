@@ -1,5 +1,6 @@
 """Tables derived from the rows of views: a column for each field, the key as primary key, an index for each filter."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +15,7 @@ from psycopg.types.json import Jsonb
 from psycopg.types.string import StrDumper
 
 from domains.kernel import Domain, Row, View
-from domains.personal import Personal
+from domains.personal import Personal, personal_fields
 from projections import sql
 from projections.errors import TableMismatch
 
@@ -27,6 +28,7 @@ SCALARS: dict[type, str] = {
     datetime: "timestamptz",
 }
 OTHER = "jsonb"
+NEXT, PREVIOUS = "_next", "_previous"
 
 
 class PersonalDumper(StrDumper):
@@ -41,13 +43,14 @@ psycopg.adapters.register_dumper(Personal, PersonalDumper)
 
 @dataclass(frozen=True)
 class Table:
-    """The table of one version of a view."""
+    """The table of one version of a view: the live one, or with a suffix one that stands beside it."""
 
     view: View[Any, Any]
+    suffix: str = ""
 
     @cached_property
     def name(self) -> str:
-        return f"{self.view.name.replace('-', '_')}_v{self.view.version}"
+        return f"{self.view.name.replace('-', '_')}_v{self.view.version}{self.suffix}"
 
     @cached_property
     def columns(self) -> dict[str, tuple[str, bool]]:
@@ -89,7 +92,7 @@ class Table:
 
     def create(self, connection: Connection[Any]) -> None:
         """Makes the table, or raises `TableMismatch` when it is there with other columns."""
-        wanted = {name: list(kind) for name, kind in self.columns.items()}
+        wanted = self.remembered.obj
         known = connection.execute(sql.text("columns"), {"name": self.name}).fetchone()
         if known is not None:
             if known[0] != wanted:
@@ -98,10 +101,47 @@ class Table:
                     f"raise the view's version from {self.view.version} to {self.view.version + 1}"
                 )
             return
-        connection.execute(SQL("CREATE TABLE {} ({})").format(self.identifier, SQL(", ").join(self._definitions)))
-        for name in self.view.filters:
-            connection.execute(SQL("CREATE INDEX ON {} ({}, {})").format(self.identifier, Identifier(name), self.key))
-        connection.execute(sql.text("remember"), {"name": self.name, "columns": Jsonb(wanted)})
+        for statement in (self.made, *self.indexes):
+            connection.execute(statement)
+        connection.execute(sql.text("remember"), {"name": self.name, "columns": self.remembered})
+
+    @property
+    def remembered(self) -> Jsonb:
+        """The columns as the database keeps them, to be compared later."""
+        return Jsonb({name: list(kind) for name, kind in self.columns.items()})
+
+    @property
+    def made(self) -> Composed:
+        """Makes the table, without its indexes."""
+        return SQL("CREATE TABLE {} ({})").format(self.identifier, SQL(", ").join(self._definitions))
+
+    @property
+    def indexes(self) -> list[Composed]:
+        """The key, and an index for each filter."""
+        key = SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(self.identifier, self.key)
+        filters = [
+            SQL("CREATE INDEX ON {} ({}, {})").format(self.identifier, Identifier(name), self.key)
+            for name in self.view.filters
+        ]
+        return [key, *filters]
+
+    @property
+    def copy(self) -> Composed:
+        return SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(self.identifier, self.listed)
+
+    @cached_property
+    def copied(self) -> Callable[[Row], list[Any]]:
+        """A row as `copy` takes it."""
+        others = {name for name, (kind, _) in self.columns.items() if kind == OTHER}
+        sealed = personal_fields(self.view.row)
+
+        def values(row: Row) -> list[Any]:
+            plain = row.model_dump(mode="json", include=others) if others else {}
+            if sealed:
+                row = row.model_copy(update={name: text.text for name in sealed if (text := getattr(row, name))})
+            return [Jsonb(plain[name]) if name in plain else getattr(row, name) for name in self.columns]
+
+        return values
 
     def arrays(self, rows: list[Row]) -> dict[str, list[Any]]:
         """The rows by column, as `save` takes them."""
@@ -128,12 +168,11 @@ class Table:
     @property
     def _definitions(self) -> list[Composed]:
         return [
-            SQL("{} {}{}{}{}").format(
+            SQL("{} {}{}{}").format(
                 Identifier(name),
                 SQL(kind),
                 SQL(' COLLATE "C"' if kind == "text" else ""),
                 SQL("" if empty else " NOT NULL"),
-                SQL(" PRIMARY KEY" if name == self.view.key else ""),
             )
             for name, (kind, empty) in self.columns.items()
         ]
@@ -153,6 +192,11 @@ def column(annotation: Any) -> tuple[str, bool]:
     if get_origin(annotation) is Literal:
         return ("text" if all(isinstance(value, str) for value in get_args(annotation)) else OTHER), False
     return SCALARS.get(annotation, OTHER), False
+
+
+def signature(names: Iterable[str]) -> str:
+    """For which tables the positions count, in the form in which they keep it."""
+    return " ".join(sorted(names))
 
 
 def tables(domain: Domain) -> dict[str, Table]:

@@ -203,8 +203,9 @@ class Native:
         """Roles and databases, then their schemas by the jobs; nothing when all that was done with the same inputs."""
         roles = [self.settings(name) for name in self.plan.principals]
         mark = Mark(self.folder / "postgres" / "provisioned", roles, self.plan.databases, self.plan.jobs)
-        if not mark.stands():
-            databases.provision(self.settings(postgres.SUPERUSER), roles, self.plan.databases)
+        superuser = self.settings(postgres.SUPERUSER)
+        if not mark.stands() or databases.missing(superuser, self.plan.databases):
+            databases.provision(superuser, roles, self.plan.databases)
             together([partial(self._run, job) for job in self.plan.jobs])
             mark.set()
 

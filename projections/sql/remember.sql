@@ -1,1 +1,1 @@
-INSERT INTO tables (name, columns) VALUES (%(name)s, %(columns)s)
+INSERT INTO tables (name, columns) VALUES (%(name)s, %(columns)s) ON CONFLICT (name) DO UPDATE SET columns = excluded.columns

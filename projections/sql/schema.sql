@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS positions (
     PRIMARY KEY (projection, partition)
 );
 ALTER TABLE positions ADD COLUMN IF NOT EXISTS "offset" bigint NOT NULL DEFAULT -1;
+ALTER TABLE positions ADD COLUMN IF NOT EXISTS views text;
 CREATE UNLOGGED TABLE IF NOT EXISTS freshness (
     projection text        NOT NULL,
     partition  integer     NOT NULL,
@@ -52,4 +53,17 @@ CREATE TABLE IF NOT EXISTS skips (
     who       text        NOT NULL,
     why       text        NOT NULL,
     at        timestamptz NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rebuilds (
+    id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name       text        NOT NULL,
+    what       text        NOT NULL,
+    changed    bigint      NOT NULL,
+    read_to    bigint      NOT NULL,
+    swapped_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS republish (
+    id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text   NOT NULL,
+    key  text   NOT NULL
 );

@@ -1,0 +1,105 @@
+"""headrace projection rebuild | rollback | replay"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from domains.errors import UnreadableEvent
+from domains.kernel import Domain
+from domains.plan import events_database
+from eventstore.errors import EventStoreError
+from eventstore.postgres import PostgresStore
+from eventstore.store import EventStore
+from infra.console import Exit, clear_errors, fail, out, show_json
+from infra.native import here
+from infra.plan import OPERATOR
+from infra.postgres import conninfo
+from projections.beside import Standing
+from projections.errors import ProjectionError, ReadUnavailable, RebuildRefused
+from projections.estimate import estimate
+from projections.plan import read_database
+from projections.rebuild import rebuild as rebuild_view
+from projections.rebuild import rollback as roll_back
+from projections.rows import AnyView
+from projections.verify_commands import bar, projection, views_named
+
+T = TypeVar("T")
+Name = Annotated[str, typer.Argument(metavar="VIEW", help="For example orders/order-details.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
+MIB = 1024 * 1024
+
+
+@projection.command()
+def rebuild(
+    view: Name,
+    dry_run: DryRun = False,
+    memory: Annotated[int, typer.Option(min=1, help="MiB that the rows may take; more rows take more passes.")] = 512,
+    as_json: AsJson = False,
+) -> None:
+    """Fold a view from the store beside the live one, and swap when it has caught up."""
+    domain, found = one_view(view)
+
+    async def work(standing: Standing, store: EventStore) -> Any:
+        if dry_run:
+            return await estimate(standing, found, store, memory * MIB)
+        with bar(found.name) as progress:
+            return await rebuild_view(standing, found, store, memory=memory * MIB, progress=progress)
+
+    show(carried_out(domain, work), as_json)
+
+
+@projection.command()
+def rollback(view: Name, as_json: AsJson = False) -> None:
+    """Take back the last rebuild: the version before it catches up, and is live again."""
+    domain, found = one_view(view)
+    show(carried_out(domain, lambda standing, store: roll_back(standing, found, store)), as_json)
+
+
+def one_view(name: str) -> tuple[Domain, AnyView]:
+    [found] = views_named(name)
+    return found
+
+
+def carried_out(domain: Domain, work: Callable[[Standing, EventStore], Awaitable[T]]) -> T:
+    """Works as the owner of the read database and as a reader of the store; failures end the command."""
+
+    async def run() -> T:
+        async with opened(domain) as (standing, store):
+            return await work(standing, store)
+
+    with clear_errors():
+        try:
+            return asyncio.run(run())
+        except (EventStoreError, ReadUnavailable) as error:
+            raise fail(str(error), Exit.DEPENDENCY_DOWN, "headrace up") from None
+        except RebuildRefused as error:
+            raise fail(str(error), Exit.CONFLICT) from None
+        except (ProjectionError, UnreadableEvent) as error:
+            raise fail(str(error)) from None
+
+
+@asynccontextmanager
+async def opened(domain: Domain) -> AsyncIterator[tuple[Standing, EventStore]]:
+    system = here()
+    owner = conninfo(system.settings(f"{domain.name}-migrate"), read_database(domain))
+    reader = conninfo(system.settings(OPERATOR), events_database(domain))
+    async with PostgresStore.open(reader) as store, Standing.open(owner, domain) as standing:
+        yield standing, store
+
+
+def show(found: Any, as_json: bool) -> None:
+    told = asdict(found)
+    if as_json:
+        return show_json(told)
+    table = Table(show_header=False)
+    for name, value in told.items():
+        shown = "\n".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(name.replace("_", " "), escape(shown))
+    return out.print(table)

@@ -1,0 +1,185 @@
+"""Views folded anew from the store: the source, and the one fold that verify, rebuild and replay share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+from domains.codec import decode
+from domains.kernel import Domain, Row
+from eventstore.records import RecordedEvent
+from eventstore.store import EventStore
+from infra.kafka import partition_of
+from projections import effects
+from projections.errors import EffectRefused, RebuildFailed
+from projections.folding import Placed
+from projections.rows import AnyView
+
+PAGE = 2000
+STREAMS_KEPT = 1 << 17
+UNKNOWN_OFFSET = -1
+Bounds = Mapping[int, int]
+Chosen = Callable[[str], bool]
+Progress = Callable[[int, int], None]
+
+
+def everything(_: str) -> bool:
+    return True
+
+
+def nobody(_done: int, _total: int) -> None:
+    """For callers that wish to hear nothing."""
+
+
+class Source:
+    """Events of the store, each once and in the order of the log, up to a bound for each partition.
+
+    What lies beyond the bound of its partition is met again in the next pass, with a higher bound.
+    """
+
+    def __init__(self, domain: Domain, store: EventStore, after: int = 0) -> None:
+        self._store, self._partitions = store, domain.partitions
+        self._lane = lru_cache(STREAMS_KEPT)(lambda stream: partition_of(stream.encode(), domain.partitions))
+        self.after = after
+
+    def partition(self, event: RecordedEvent) -> int:
+        lane: int = self._lane(event.stream)
+        return lane
+
+    async def pages(self, bounds: Bounds) -> AsyncIterator[list[RecordedEvent]]:
+        """Pages of events, at once what follows; a page may be empty. While one is worked on, the next is fetched."""
+        after, end = self.after, max(bounds.values(), default=0)
+        sure = min((bounds.get(number, 0) for number in range(self._partitions)), default=0)
+        skipped: int | None = None
+        coming = asyncio.ensure_future(self._store.read_log(after=after, limit=PAGE)) if after < end else None
+        try:
+            while coming is not None and (page := await coming):
+                after = page[-1].position
+                coming = asyncio.ensure_future(self._store.read_log(after=after, limit=PAGE)) if after < end else None
+                if after > sure:
+                    await asyncio.sleep(0)
+                    within = [event for event in page if event.position <= bounds.get(self.partition(event), 0)]
+                    if skipped is None and len(within) < len(page):
+                        taken = {event.position for event in within}
+                        skipped = next(event.position for event in page if event.position not in taken)
+                    yield within
+                else:
+                    await asyncio.sleep(0)
+                    yield list(page)
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+        self.after = after if skipped is None else skipped - 1
+
+    async def placed(
+        self, domain: Domain, bounds: Bounds, skipped: Collection[int] = frozenset()
+    ) -> AsyncIterator[list[Placed]]:
+        """The same as batches for a projector."""
+        async for page in self.pages(bounds):
+            yield [self._place(domain, event) for event in without(page, skipped)]
+
+    def _place(self, domain: Domain, event: RecordedEvent) -> Placed:
+        return Placed(self.partition(event), UNKNOWN_OFFSET, event, decode(domain, event))
+
+
+class Refold:
+    """Folds a view from the store, without the events at positions that a person has `skipped`.
+
+    After a pass, `events` is how many were within the bounds, and what lies beyond them comes after position `after`.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        view: AnyView,
+        store: EventStore,
+        bounds: Bounds,
+        skipped: Collection[int] = frozenset(),
+    ) -> None:
+        self._domain, self._view, self._bounds, self._skipped = domain, view, bounds, skipped
+        self._source = partial(Source, domain, store)
+        self.events, self.after = 0, 0
+
+    async def rows(self, chosen: Chosen, progress: Progress = nobody) -> dict[str, Row]:
+        """The rows with these keys, folded from the first event on. Raises `RebuildFailed` and `UnreadableEvent`."""
+        rows: dict[str, Row] = {}
+        async for page in self.pages(progress):
+            self.fold(page, rows, chosen)
+        return rows
+
+    def fold(self, page: Sequence[RecordedEvent], rows: dict[str, Row], chosen: Chosen = everything) -> list[str]:
+        """Folds a page into rows: the keys that it touched."""
+        return fold(self._domain, self._view, page, rows, chosen)
+
+    async def since(self, live: Mapping[str, Row | None]) -> dict[str, int | None]:
+        """From which position on each of these rows is wrong."""
+        rows: dict[str, Row | None] = dict.fromkeys(live)
+        wrong: dict[str, int | None] = dict.fromkeys(live)
+        right = {key: row is None for key, row in live.items()}
+        async for page in self.pages():
+            for event, key, fact in facts(self._domain, self._view, page, live.__contains__):
+                rows[key] = self._view.project(rows[key], fact)
+                if rows[key] == live[key]:
+                    right[key], wrong[key] = True, None
+                elif right[key]:
+                    right[key], wrong[key] = False, event.position
+        return wrong
+
+    async def pages(self, progress: Progress = nobody) -> AsyncIterator[Sequence[RecordedEvent]]:
+        end, self.events = max(self._bounds.values(), default=0), 0
+        source = self._source()
+        async for page in source.pages(self._bounds):
+            self.events += len(page)
+            yield without(page, self._skipped)
+            if page:
+                progress(min(page[-1].position, end), end)
+        self.after = source.after
+
+
+def without(page: list[RecordedEvent], skipped: Collection[int]) -> list[RecordedEvent]:
+    """The events that nobody took out of the view for good."""
+    return [event for event in page if event.position not in skipped] if skipped else page
+
+
+def facts(
+    domain: Domain, view: AnyView, page: Sequence[RecordedEvent], chosen: Chosen
+) -> Iterator[tuple[RecordedEvent, str, Any]]:
+    for event in page:
+        fact = decode(domain, event)
+        key = view.key_of(fact)
+        if key is not None and chosen(key):
+            yield event, key, fact
+
+
+def fold(
+    domain: Domain, view: AnyView, page: Sequence[RecordedEvent], rows: dict[str, Row], chosen: Chosen = everything
+) -> list[str]:
+    """Folds a page into rows: the keys that it touched. Raises `RebuildFailed`; `EffectRefused` for more."""
+    key_of, project, kind, key_name = view.key_of, view.project, view.row, view.key
+    touched: list[str] = []
+    with effects.refused() as guard:
+        for event in page:
+            fact = decode(domain, event)
+            try:
+                if (key := key_of(fact)) is None or (chosen is not everything and not chosen(key)):
+                    continue
+                row = project(rows.get(key), fact)
+            except Exception as error:
+                raise failed(view, event, error) from error
+            if guard.reached is not None:
+                raise failed(view, event, effects.Reached(guard.reached))
+            if row is None:
+                rows.pop(key, None)
+            elif isinstance(row, kind) and getattr(row, key_name) == key:
+                rows[key] = row
+                touched.append(key)
+            else:
+                raise failed(view, event, TypeError(f"it makes no {kind.__name__} with the key {key!r}"))
+    return touched
+
+
+def failed(view: AnyView, event: RecordedEvent, error: Exception) -> RebuildFailed:
+    if isinstance(error, effects.Reached):
+        return EffectRefused(view.name, event, f"a fold has no effects, but it did {error}")
+    return RebuildFailed(view.name, event, f"{type(error).__name__}: {error}")

@@ -1,0 +1,66 @@
+"""Publishes rows that a rebuild or a replay has changed: these have no hands to do so themselves."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from domains.kernel import Domain
+from projections import sql
+from projections.errors import ReadUnavailable
+from projections.postgres import PostgresDatabase
+from projections.publish import Publisher
+from projections.rows import AnyView, ordered
+from projections.tables import Table
+
+log = logging.getLogger(__name__)
+TAKE = sql.text("take_republished")
+MOST = 500
+PERIOD_SECONDS = 1.0
+
+
+class Republisher:
+    """Any number may be at work: each key is taken by one, and its row does not change until it is published."""
+
+    def __init__(self, domain: Domain, conninfo: str, publisher: Publisher) -> None:
+        self._views, self._publisher = domain.views, publisher
+        self._database = PostgresDatabase(conninfo, domain)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """At work inside of the block."""
+        task = asyncio.create_task(self._work())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.close()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def once(self) -> int:
+        """Publishes some of what waits; how many rows. Raises `ReadUnavailable`; then nothing is lost."""
+        return sum([await self._some(view) for view in self._views])
+
+    async def _some(self, view: AnyView) -> int:
+        async with self._database.transaction() as transaction:
+            told = {"name": Table(view).name, "limit": MOST}
+            keys = {row["key"] for row in await (await transaction.execute(TAKE, told)).fetchall()}
+            if keys:
+                if view.shared:
+                    await transaction.lock(view)
+                held = await transaction.load(view, ordered(keys))
+                await self._publisher.rows(view, {key: held.get(key) for key in keys})
+        return len(keys)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                waits = await self.once() == 0
+            except ReadUnavailable as error:
+                log.warning("changed rows wait to be published: %s", error)
+                waits = True
+            if waits:
+                await asyncio.sleep(PERIOD_SECONDS)

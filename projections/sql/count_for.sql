@@ -1,0 +1,1 @@
+UPDATE positions SET views = %(views)s WHERE projection = %(projection)s

@@ -1,0 +1,1 @@
+INSERT INTO republish (name, key) SELECT %(name)s, {key} FROM {table}
