@@ -22,7 +22,7 @@ from projections.rows import AnyView
 from projections.tables import NEXT, PREVIOUS, Table, signature, tables
 
 LOCK_MILLISECONDS = 200
-SKIPS = sql.text("skips")
+SKIPS, LANES = sql.text("skips"), sql.text("parked_lanes")
 READ, WRITE = SQL("GRANT SELECT ON {} TO {}"), SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
 
 
@@ -72,6 +72,11 @@ class Standing:
         """The positions of events that a person took out of this view for good."""
         rows = await (await self.connection.execute(SKIPS, {"view": Table(view).name})).fetchall()
         return frozenset(row["position"] for row in rows)
+
+    async def parked(self, view: AnyView) -> frozenset[str]:
+        """The keys that wait for somebody to retry them."""
+        rows = await (await self.connection.execute(LANES, {"view": Table(view).name})).fetchall()
+        return frozenset(row["name"] for row in rows if not row["of_stream"])
 
     async def is_there(self, table: Table) -> bool:
         return bool((await self.one("is_there", {"name": table.name}))["there"])

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -26,6 +27,8 @@ from projections.estimate import estimate
 from projections.plan import read_database
 from projections.rebuild import rebuild as rebuild_view
 from projections.rebuild import rollback as roll_back
+from projections.replay import Replayed, Which
+from projections.replay import replay as replay_rows
 from projections.rows import AnyView
 from projections.verify_commands import bar, projection, views_named
 
@@ -60,6 +63,43 @@ def rollback(view: Name, as_json: AsJson = False) -> None:
     """Take back the last rebuild: the version before it catches up, and is live again."""
     domain, found = one_view(view)
     show(carried_out(domain, lambda standing, store: roll_back(standing, found, store)), as_json)
+
+
+@projection.command()
+def replay(  # noqa: PLR0917  # they are options
+    view: Name,
+    stream: Annotated[str | None, typer.Option(help="The rows that this stream touches.")] = None,
+    keys: Annotated[str | None, typer.Option(metavar="FROM..TO", help="The rows from one key to another.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="The rows that events of this type touch.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="The rows that events since this time touch (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="The rows that events until this time touch (UTC).")] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fold chosen rows of a view again from the store; those that differ are written, nothing else moves."""
+    domain, found = one_view(view)
+    if (stream, keys, type_, since, until) == (None,) * 5:
+        raise fail("which rows? --stream, --keys, --type, --since or --until; for all: projection rebuild", Exit.USAGE)
+    which = Which(stream, key_range(keys), type_, in_utc(since), in_utc(until))
+
+    async def work(standing: Standing, store: EventStore) -> Replayed:
+        with bar(found.name) as progress:
+            return await replay_rows(standing, found, store, which, dry_run=dry_run, progress=progress)
+
+    show(carried_out(domain, work), as_json)
+
+
+def key_range(given: str | None) -> tuple[str, str] | None:
+    if given is None:
+        return None
+    first, dots, last = given.partition("..")
+    if not dots:
+        raise fail(f"{given} is no range of keys", Exit.USAGE, "--keys 536365..536400")
+    return first, last
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    return moment and moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def one_view(name: str) -> tuple[Domain, AnyView]:
