@@ -22,7 +22,7 @@ from projections.rows import AnyView
 from projections.tables import NEXT, PREVIOUS, Table, signature, tables
 
 LOCK_MILLISECONDS = 200
-SKIPS, LANES = sql.text("skips"), sql.text("parked_lanes")
+SKIPS, SPOTS = sql.text("skips"), sql.text("parked_spots")
 READ, WRITE = SQL("GRANT SELECT ON {} TO {}"), SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
 
 
@@ -75,7 +75,7 @@ class Standing:
 
     async def parked(self, view: AnyView) -> frozenset[str]:
         """The keys that wait for somebody to retry them."""
-        rows = await (await self.connection.execute(LANES, {"view": Table(view).name})).fetchall()
+        rows = await (await self.connection.execute(SPOTS, {"view": Table(view).name})).fetchall()
         return frozenset(row["name"] for row in rows if not row["of_stream"])
 
     async def is_there(self, table: Table) -> bool:
@@ -102,7 +102,7 @@ class Beside:
     def __init__(self, standing: Standing, view: AnyView, suffix: str) -> None:
         self._standing, self._connection = standing, standing.connection
         self.view, self.live, self.table = view, Table(view), Table(view, suffix)
-        self._projector = Projector(replace(standing.domain, views=(view,)), self)
+        self._projector = Projector(replace(standing.domain, views=(view,), compositions=()), self)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:

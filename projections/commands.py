@@ -21,6 +21,7 @@ from infra.native import Native, here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
 from projections import (
+    bench,  # noqa: F401  # it registers its commands
     parked_commands,  # noqa: F401  # it registers its commands
     rebuild_commands,  # noqa: F401  # it registers its commands
 )

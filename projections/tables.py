@@ -132,8 +132,9 @@ class Table:
     @cached_property
     def copied(self) -> Callable[[Row], list[Any]]:
         """A row as `copy` takes it."""
-        others = {name for name, (kind, _) in self.columns.items() if kind == OTHER}
-        sealed = personal_fields(self.view.row)
+        others = {name for name, (column_kind, _) in self.columns.items() if column_kind == OTHER}
+        kind: type[Row] = self.view.row
+        sealed = personal_fields(kind)
 
         def values(row: Row) -> list[Any]:
             plain = row.model_dump(mode="json", include=others) if others else {}
