@@ -8,11 +8,14 @@ from uuid import uuid4
 import psutil
 
 from eventstore.bench.figures import Round
+from eventstore.personal.sealing import DataKey
 from eventstore.postgres import PostgresStore
 from eventstore.records import Any, Append, Exactly, IdempotencyKey, NewEvent
 
 TYPE = "bench.Happened.v1"
 STREAM_APPENDS = 10  # then a writer begins another stream
+SEALED_ONE_IN = 10
+ABOUT = "Ann Example, 1 Mill Lane, Leat"
 
 
 def body(size: int) -> bytes:
@@ -20,9 +23,18 @@ def body(size: int) -> bytes:
     return b'{"text":"%s"}' % (b"x" * max(0, size - 11))
 
 
+def event(key: DataKey, stream: str, version: int, data: bytes) -> NewEvent:
+    """An event of the size of `data`; one in ten says something about a person, which is sealed."""
+    if version % SEALED_ONE_IN == 0:
+        sealed = key.seal(ABOUT, stream, version, "about").encode()
+        data = b'{"about":"%s","text":"%s"}' % (sealed, b"x" * max(0, len(data) - len(sealed) - 22))
+    return NewEvent(TYPE, data, datetime.now(UTC))
+
+
 async def write(store: PostgresStore, data: bytes, events: int, deadline: float) -> list[float]:
     """Append with an expected version and an idempotency key until the deadline: how long each append took."""
     taken: list[float] = []
+    person = DataKey.generate()
     while True:
         name = uuid4().hex
         stream = f"bench-{name}"
@@ -30,7 +42,7 @@ async def write(store: PostgresStore, data: bytes, events: int, deadline: float)
             began = perf_counter()
             if began > deadline:
                 return taken
-            new = [NewEvent(TYPE, data, datetime.now(UTC)) for _ in range(events)]
+            new = [event(person, stream, number * events + n, data) for n in range(1, events + 1)]
             key = IdempotencyKey(f"{name}-{number}", name.encode())
             await store.append(Append(stream, new, Exactly(number * events), key))
             taken.append(perf_counter() - began)

@@ -16,6 +16,7 @@ from eventstore import sql
 from eventstore.console import AsJson, Name, Place, place, run, store, store_errors
 from eventstore.evidence import place as evidence
 from eventstore.evidence.witness import FileWitness
+from eventstore.link import connect as connect_async
 from eventstore.migrate import connect
 from eventstore.personal import keyring, search
 from eventstore.personal.forget import Forgotten, forget
@@ -23,6 +24,7 @@ from eventstore.personal.migrate import rotate
 from eventstore.personal.postgres import PostgresKeys
 from eventstore.personal.search import Looked, Sought
 from eventstore.postgres import PostgresStore
+from eventstore.ranges.moving import ranges
 from infra.console import Exit, err, fail, out, show_json
 from infra.native.postgres import SUPERUSER
 from infra.notes import Signer
@@ -66,8 +68,16 @@ def forget_command(
                 PostgresStore.open(where.conninfo()) as log,
                 PostgresKeys.open(conninfo(where.system.settings(kept.owner), kept.name), ring) as keys,
             ):
-                told = {"by": getpass.getuser(), "why": why}
-                return await forget(keys, log, person, **told, also=texts, search=lambda sought: look(where, sought))
+                return await forget(
+                    keys,
+                    log,
+                    person,
+                    by=getpass.getuser(),
+                    why=why,
+                    search=lambda sought: look(where, sought),
+                    also=texts,
+                    after=await detached_to(where),
+                )
 
     done = run(action)
     if not done.tombstones:
@@ -83,6 +93,12 @@ def rotate_keys(name: Name = None) -> None:
     """Wrap all data keys by a new key, and destroy the old one. Backups of the keys from before no longer open."""
     where = place(name)
     out.print(f"all data keys of {where.name} are wrapped by {renewed(where, keys_of(where))} alone")
+
+
+async def detached_to(where: Place) -> int:
+    """The last position that was taken out of the database."""
+    async with await connect_async(where.conninfo()) as connection:
+        return max((found.last for found in await ranges(connection) if found.file is not None), default=0)
 
 
 def keys_of(where: Place) -> Database:

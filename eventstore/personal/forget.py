@@ -53,6 +53,8 @@ class Forgotten:
             lines.append(
                 f"looked at {one['at']} for {one['texts']} texts; {one['short']} have less than {SHORTEST} bytes"
             )
+            if one["after"]:
+                lines.append(f"the texts of events up to {one['after']} were not looked for: these events are detached")
             lines += [
                 f"{place['place']}: {place['units']}, {place['bytes']} bytes, {place['finds']} finds, "
                 f"{place['sealed']} sealed, {place['unread']} not readable"
@@ -63,27 +65,35 @@ class Forgotten:
 
 
 async def forget(
-    keeper: Keeper, store: EventStore, subject: str, *, by: str, why: str, also: Sequence[str], search: Search
+    keeper: Keeper,
+    store: EventStore,
+    subject: str,
+    *,
+    by: str,
+    why: str,
+    search: Search,
+    also: Sequence[str] = (),
+    after: int = 0,
 ) -> Forgotten:
     """Marks the subject's keys, opens for the last time what they sealed, looks for it, and destroys them.
 
+    Texts of events up to `after` are not opened, hence not looked for; they are forgotten like all others.
     From the mark on, everybody who asks is told that the subject was forgotten. No tombstones: nobody knew him.
     """
     await keeper.forget(subject, by, why)
     if held := await keeper.unlocked(subject):
         # Whoever was given a key before the mark has let go of it by then.
         await asyncio.sleep(REMEMBERED_SECONDS)
-        texts = {*also, *[text async for text in opened(store, {key.id: key for key in held})]}
+        texts = {*also, *[text async for text in opened(store, {key.id: key for key in held}, after)]}
         long = searchable(texts)
         places = [asdict(place) for place in search(Sought.of(long, [key.id for key in held]))]
-        searched = {"at": datetime.now(UTC).isoformat(), "texts": len(long), "short": len(texts) - len(long)}
-        await keeper.destroy(subject, {**searched, "places": places})
+        counts = {"texts": len(long), "short": len(texts) - len(long), "after": after}
+        await keeper.destroy(subject, {"at": datetime.now(UTC).isoformat(), **counts, "places": places})
     return Forgotten(subject, await keeper.marked(subject))
 
 
-async def opened(store: EventStore, keys: Mapping[UUID, DataKey]) -> AsyncIterator[str]:
-    """Every text of the log that these keys open."""
-    after = 0
+async def opened(store: EventStore, keys: Mapping[UUID, DataKey], after: int = 0) -> AsyncIterator[str]:
+    """Every text of the log, beyond a position, that these keys open."""
     while page := await store.read_log(after=after, limit=PAGE):
         for event in page:
             if MARK in event.data:

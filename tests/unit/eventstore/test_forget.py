@@ -70,6 +70,13 @@ async def test_what_was_sealed_is_looked_for_and_then_the_key_is_gone(keys, stor
     assert (await keys.find([ann.id])) == {ann.id: None}
 
 
+async def test_texts_of_detached_events_are_not_looked_for_and_the_report_says_so(keys, store):
+    look = Search()
+    done = await forget(keys, store, "ann", by="olga", why="asked", search=look, after=1)
+    assert (look.sought[0].texts, done.tombstones[0].searched["short"]) == ([], 1)
+    assert "the texts of events up to 1 were not looked for" in done.text("headrace/shop", uuid4())
+
+
 async def test_what_is_found_is_in_the_report(keys, store):
     done = await forgotten(keys, store, Search(finds=3))
     assert done.finds == 3
