@@ -1,4 +1,4 @@
-"""python -m domains <domain> [--role api|relay|all]: the write side of one domain."""
+"""python -m domains <domain> [--role api|relay|commands|all]: the write side of one domain."""
 
 import argparse
 import asyncio
@@ -9,15 +9,20 @@ from datetime import timedelta
 
 import uvloop
 
+from domains.aggregates import Policy
 from domains.discovery import discover
+from domains.handler import Handler
+from domains.intake import Intake, Outbox
 from domains.kernel import Domain
 from domains.opening import keys_of
+from domains.operations import Desk
 from domains.plan import events_database
 from domains.service import write_side
 from eventstore.errors import EventStoreError
 from eventstore.evidence.place import sealer_of
 from eventstore.kafka import KafkaTopic
 from eventstore.lead import PostgresLead
+from eventstore.operations import PostgresOperations
 from eventstore.postgres import PostgresStore
 from eventstore.relay import Relay
 from eventstore.store import EventStore
@@ -40,14 +45,21 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresStore.open(place))
         keys = await stack.enter_async_context(keys_of(domain, settings))
+        operations = await stack.enter_async_context(PostgresOperations.open(place))
+        policy = Policy(hot=settings.hot_aggregates, snapshot_every=settings.snapshot_every)
+        handler = Handler(domain, store, policy, keys)
+        desk = Desk(domain, handler, operations, outbox(settings, domain.commands_topic, stack))
         verifier = Verifier(settings)
         health.check("event store", store.problem)
         health.check("identity provider", verifier.unready)
         kept = timedelta(hours=settings.idempotency_hours)
         beside = [
             asyncio.create_task(verifier.load_as_soon_as_possible()),
-            asyncio.create_task(forget_old_keys(store, kept)),
+            asyncio.create_task(forget_old_keys(store, operations, kept)),
         ]
+        if role in ("commands", "all"):
+            dead = outbox(settings, domain.strange_commands_topic, stack)
+            beside.append(asyncio.create_task(Intake(settings, domain, desk, dead).run()))
         if role in ("relay", "all"):
             topic = await stack.enter_async_context(KafkaTopic.open(settings, domain.events_topic, domain.partitions))
             relay = Relay(store, topic, PostgresLead(place), f"/{domain.name}")
@@ -56,17 +68,25 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             health.check("sealer", sealer.problem)
             beside += [asyncio.create_task(relay.run()), asyncio.create_task(sealer.run())]
         try:
-            await serve(settings, write_side(domain, store, settings, health, verifier, keys=keys), health)
+            side = write_side(domain, store, settings, health, verifier, keys=keys, desk=desk)
+            await serve(settings, side, health)
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
 
 
-async def forget_old_keys(store: EventStore, kept: timedelta) -> None:
-    """Forgets idempotency keys when their time is over, until cancelled."""
+def outbox(settings: Settings, topic: str, stack: AsyncExitStack) -> Outbox:
+    made = Outbox(settings, topic)
+    stack.push_async_callback(made.close)
+    return made
+
+
+async def forget_old_keys(store: EventStore, operations: PostgresOperations, kept: timedelta) -> None:
+    """Forgets idempotency keys and operations when their time is over, until cancelled."""
     while True:
         try:
+            await operations.expire(kept)
             if gone := await store.expire_keys(kept):
                 log.info("%d idempotency keys are forgotten", gone)
         except EventStoreError as error:
@@ -77,7 +97,7 @@ async def forget_old_keys(store: EventStore, kept: timedelta) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m domains")
     parser.add_argument("domain", choices=list(discover()))
-    parser.add_argument("--role", choices=["api", "relay", "all"], default="all")
+    parser.add_argument("--role", choices=["api", "relay", "commands", "all"], default="all")
     given = parser.parse_args()
     try:
         settings = load().need("kafka_bootstrap", "postgres_host", "oidc_issuer")

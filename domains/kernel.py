@@ -16,6 +16,7 @@ C = TypeVar("C")
 E = TypeVar("E")
 R = TypeVar("R", bound="Row")
 
+RESERVED = frozenset({"operations"})
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 SCOPE = re.compile(r"[a-z][a-z0-9-]*:[a-z][a-z0-9-]*")
 EVENT_TYPE = re.compile(r"(?P<domain>[a-z][a-z0-9-]*)\.(?P<event>[A-Z][A-Za-z0-9]*)\.v(?P<version>[1-9][0-9]*)")
@@ -210,6 +211,8 @@ class Domain:
         return tuple(sorted({*own, *self.scopes.values(), *(view.scope for view in self.views if view.scope)}))
 
     def _check_names(self) -> None:
+        if self.name in RESERVED:
+            raise NotADomain(f"domain {self.name!r}: this name is an address of the gateway's own")
         if unknown := self.needs_version - self.commands.keys():
             raise NotADomain(f"domain {self.name!r}: {', '.join(sorted(unknown))} is no command")
         for part in (part for one in self.compositions for part in one.parts if part.domain == self.name):
@@ -244,6 +247,14 @@ class Domain:
     @property
     def events_topic(self) -> str:
         return f"{self.name}.events.v1"
+
+    @property
+    def commands_topic(self) -> str:
+        return f"{self.name}.commands.v1"
+
+    @property
+    def strange_commands_topic(self) -> str:
+        return f"{self.name}.commands.v1.dlq"
 
     @property
     def dead_letter_topic(self) -> str:

@@ -10,6 +10,9 @@ from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
 STREAMS_READ = "streams:read"
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 LARGEST_RECORD = 2 * 1024 * 1024
+ONE_RECORD = {"max.message.bytes": str(LARGEST_RECORD)}
+# A command is on its way for seconds; what it did stands in the log.
+SOON_GONE = {"retention.ms": str(24 * 3600 * 1000)}
 # The broker unpacks whatever is sent: the worker reads compressed records only with further libraries, if at all.
 UNPACKED = {"compression.type": "uncompressed"}
 ANY_TIME = {"message.timestamp.after.max.ms": "9223372036854775807"}
@@ -60,12 +63,19 @@ def write_side(domain: Domain) -> Plan:
             Topic(
                 domain.events_topic,
                 domain.partitions,
-                {**FOREVER, **ANY_TIME, **UNPACKED, "max.message.bytes": str(LARGEST_RECORD)},
+                {**FOREVER, **ANY_TIME, **UNPACKED, **ONE_RECORD},
             ),
             Topic(checkpoints, 1, FOREVER),
+            Topic(domain.commands_topic, domain.partitions, {**SOON_GONE, **UNPACKED, **ONE_RECORD}),
+            Topic(domain.strange_commands_topic, 1, {**FOREVER, **UNPACKED, **ONE_RECORD}),
         ),
-        acls=tuple(
-            Acl(writer, "topic", topic, ("READ", "WRITE", "DESCRIBE")) for topic in (domain.events_topic, checkpoints)
+        acls=(
+            *(
+                Acl(writer, "topic", topic, ("READ", "WRITE", "DESCRIBE"))
+                for topic in (domain.events_topic, checkpoints, domain.commands_topic)
+            ),
+            Acl(writer, "topic", domain.strange_commands_topic, ("WRITE", "DESCRIBE")),
+            Acl(writer, "group", domain.commands_topic, ("READ",)),
         ),
         databases=(Database(database, migrator, (writer, OPERATOR)),),
         jobs=(

@@ -1,8 +1,7 @@
 """The write side's doors: commands and streams over HTTP."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Any
 
@@ -11,27 +10,17 @@ from fastapi import Request, Response
 
 from domains.access import bound_to
 from domains.aggregates import Policy
-from domains.errors import InvalidCommand, NotYours, Refused, UnknownCommand
+from domains.answers import carried_out, kept, problems
 from domains.handler import Handler
 from domains.handler import Request as Asked
 from domains.kernel import Domain
 from domains.opening import recorded_data
-from eventstore.errors import (
-    EventsDetached,
-    EventStoreError,
-    IdempotencyConflict,
-    InvalidEvent,
-    KeyMissing,
-    OutcomeUnknown,
-    StoreBusy,
-    StoreUnavailable,
-    WrongExpectedVersion,
-)
+from domains.operations import Desk
+from eventstore.operations import Operation
 from eventstore.personal.keys import Keys
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Exactly, Expected, Metadata, NoStream, RecordedEvent
 from eventstore.store import EventStore
-from infra import consistency
 from infra.health import Health
 from infra.oidc import Identity, Verifier, identify
 from infra.settings import Settings
@@ -44,36 +33,35 @@ STREAMS_READ = "streams:read"
 ETAG = re.compile(r'"([1-9][0-9]{0,17})"')
 KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,200})"')
 PAGE = 500
-AGAIN = "the event store can't answer now; repeat with the same key"
-SOON = {"retry-after": "1"}
-UNANSWERED: dict[type[EventStoreError], tuple[str, str, dict[str, str]]] = {
-    StoreUnavailable: ("store-unavailable", AGAIN, SOON),
-    OutcomeUnknown: ("outcome-unknown", AGAIN, SOON),
-    EventsDetached: ("events-detached", "events that this needs were taken out of the database", {}),
-}
+LONGEST_WAIT = 20.0
 
 
 def write_side(
-    domain: Domain, store: EventStore, settings: Settings, health: Health, verifier: Verifier, *, keys: Keys | None
+    domain: Domain,
+    store: EventStore,
+    settings: Settings,
+    health: Health,
+    verifier: Verifier,
+    *,
+    keys: Keys | None,
+    desk: Desk | None = None,
 ) -> Application:
-    """The application of one domain's write side; only the gateway may call it."""
+    """The application of one domain's write side; only the gateway may call it.
+
+    Without a desk every command is answered at once.
+    """
     app = application(f"{domain.name} write side", settings, health, peers=GATEWAY, body_limit=BODY_LIMIT)
     policy = Policy(hot=settings.hot_aggregates, snapshot_every=settings.snapshot_every)
-    handler = Handler(domain, store, policy, keys)
+    handler = desk.handler if desk is not None else Handler(domain, store, policy, keys)
 
     async def command(request: Request) -> Response:
         identity = await identify(request, verifier, domain.command_scope(request.path_params["command"]))
         asked = await asked_for(request, identity, bound_to(domain, identity))
         check_demand(domain, asked)
-        async with problems():
-            appended = await handler.handle(asked)
-        body = {"stream": appended.stream, "version": appended.version, "position": appended.position}
-        headers = {
-            "etag": f'"{appended.version}"',
-            "location": f"/v1/{domain.name}/{asked.id}/events",
-            "consistency-token": consistency.encode(domain.name, appended.stream, appended.position),
-        }
-        return Response(orjson.dumps(body), 201, headers, "application/json")
+        wished = preferred(request)
+        if desk is None or wished is None:
+            return (await carried_out(domain, handler, asked)).response()
+        return await later(desk, asked, wished, identity)
 
     async def events(request: Request) -> Response:
         identity = await identify(request, verifier, STREAMS_READ)
@@ -89,6 +77,15 @@ def write_side(
         headers = {"etag": f'"{page[-1].version}"'} if page else {}
         return Response(orjson.dumps(body), 200, headers, "application/json")
 
+    async def operation(request: Request) -> Response:
+        identity = await identify(request, verifier, f"{domain.name}:write")
+        async with problems():
+            found = await desk.find(request.path_params["id"], owner_of(identity)) if desk is not None else None
+        if found is None:
+            raise Problem(404, "unknown-operation", "there is no operation of yours with this id")
+        return shown_operation(found)
+
+    add(app, "/v1/operations/{id}", operation, "GET")
     add(app, f"/v1/{domain.name}/{{id}}/events", events, "GET")
     add(app, f"/v1/{domain.name}/{{id}}/{{command}}", command, "POST")
     return app
@@ -141,8 +138,42 @@ def key(request: Request, identity: Identity) -> str | None:
         return None
     if (quoted := KEY.fullmatch(given)) is None:
         raise Problem(400, "invalid-idempotency-key", 'an Idempotency-Key is a quoted string, like "8e03978e"')
-    owner = sha256(f"{identity.issuer}\n{identity.subject}".encode()).hexdigest()[:32]
-    return f"{owner} {quoted[1]}"
+    return f"{owner_of(identity)} {quoted[1]}"
+
+
+def owner_of(identity: Identity) -> str:
+    return sha256(f"{identity.issuer}\n{identity.subject}".encode()).hexdigest()[:32]
+
+
+def preferred(request: Request) -> float | None:
+    """For how many seconds who prefers an answer later (RFC 7240) would wait for it; None if he does not."""
+    wishes = [part.strip() for part in ",".join(request.headers.getlist("prefer")).lower().split(",")]
+    if "respond-async" not in wishes:
+        return None
+    waits = [wish.partition("=")[2].strip('" ') for wish in wishes if wish.startswith("wait")]
+    return min(float(waits[0]), LONGEST_WAIT) if waits and waits[0].isdigit() and len(waits[0]) < 6 else 0.0
+
+
+async def later(desk: Desk, asked: Asked, seconds: float, identity: Identity) -> Response:
+    """The answer, if it comes in time; else where it will be."""
+    if asked.idempotency_key is None:
+        raise Problem(400, "invalid-idempotency-key", "an answer for later needs an Idempotency-Key")
+    async with problems():
+        operation = await desk.accept(asked, owner_of(identity))
+        found = await desk.wait(operation, seconds) if seconds else None
+    if found is not None:
+        return found.response(**{"preference-applied": f"respond-async, wait={seconds:.0f}"})
+    headers = {"location": f"/v1/operations/{operation}", "preference-applied": "respond-async", "retry-after": "1"}
+    return Response(orjson.dumps({"id": operation, "status": "accepted"}), 202, headers, "application/json")
+
+
+def shown_operation(operation: Operation) -> Response:
+    if operation.answer is None:
+        body = orjson.dumps({"id": operation.id, "status": "accepted"})
+        return Response(body, 200, {"retry-after": "1", "cache-control": "no-store"}, "application/json")
+    status = "succeeded" if kept(operation.answer).status < 400 else "failed"
+    told = {"id": operation.id, "status": status, "answer": orjson.Fragment(operation.answer)}
+    return Response(orjson.dumps(told), 200, {"cache-control": "private, max-age=60"}, "application/json")
 
 
 def number(request: Request, name: str, default: int, most: int = 2**53) -> int:
@@ -168,34 +199,3 @@ def shown(event: RecordedEvent, data: bytes) -> dict[str, Any]:
         "causation_id": event.metadata.causation_id,
         "data": orjson.Fragment(data),
     }
-
-
-@asynccontextmanager
-async def problems() -> AsyncIterator[None]:
-    """The domain's and the store's errors, as problems of HTTP."""
-    try:
-        yield
-    except (UnknownCommand, NotYours) as error:
-        status, slug = (403, "not-yours") if isinstance(error, NotYours) else (404, "unknown-command")
-        raise Problem(status, slug, str(error)) from None
-    except InvalidCommand as error:
-        raise Problem(
-            422, "invalid-command", "the body is not what the command asks for", errors=error.faults
-        ) from None
-    except Refused as error:
-        raise Problem(409, "refused", error.detail, code=error.code) from None
-    except WrongExpectedVersion as error:
-        raise Problem(412, "precondition-failed", str(error), actual_version=error.actual) from None
-    except IdempotencyConflict:
-        raise Problem(422, "idempotency-conflict", "this Idempotency-Key was used for another command") from None
-    except InvalidEvent as error:
-        raise Problem(422, "invalid-event", str(error)) from None
-    except StoreBusy as error:
-        wait = {"retry-after": str(max(1, round(error.retry_after)))}
-        raise Problem(503, "temporary-reduced-capacity", "too many commands wait", headers=wait) from None
-    except (StoreUnavailable, OutcomeUnknown, EventsDetached) as error:
-        slug, detail, wait = UNANSWERED[type(error)]
-        raise Problem(503, slug, detail, headers=wait) from None
-    except EventStoreError as error:
-        slug = "key-missing" if isinstance(error, KeyMissing) else "internal-error"
-        raise Problem(500, slug, "the event store failed") from error

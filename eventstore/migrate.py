@@ -27,6 +27,7 @@ WRITER = {
     "snapshots": READER | {"INSERT", "UPDATE", "DELETE"},
     "seals": READER | {"INSERT"},
     "seal_nodes": READER | {"INSERT"},
+    "operations": READER | {"INSERT", "UPDATE", "DELETE"},
     "ranges": READER,
     "detached": READER,
     "migrations": READER,

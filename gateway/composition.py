@@ -46,7 +46,8 @@ class Composer:
         """The parts that came in time, and what became of the others. Raises `Problem` 503 if none came."""
         parts = composed.composition.parts
         question = Question(composed.key, sent, tokens_by_domain(sent), identity, seconds)
-        answers = await asyncio.gather(*(self._part(part, question) for part in parts))
+        asked = zip(parts, composed.scopes, strict=True)
+        answers = await asyncio.gather(*(self._part(part, scope, question) for part, scope in asked))
         if not any(state in ("ok", "missing", "forbidden") for state, _ in answers):
             raise Problem(503, "service-unavailable", "none of the parts can be had now", headers={"retry-after": "1"})
         told = b",".join(
@@ -55,23 +56,23 @@ class Composer:
         )
         return b'{"key":' + orjson.dumps(composed.key) + b',"parts":{' + told + b"}}"
 
-    async def _part(self, part: Part, question: Question) -> tuple[str, bytes]:
+    async def _part(self, part: Part, scope: str, question: Question) -> tuple[str, bytes]:
         """The part's state, and its members of the answer."""
         upstream = self._services.get((part.domain, "read"))
         if upstream is None:
             return "unavailable", b""
-        if f"{part.domain}:read" not in question.identity.scopes:
+        if scope not in question.identity.scopes:
             return "forbidden", b""
         try:
             async with asyncio.timeout(question.seconds):
-                return await asked(upstream, written(part, question, upstream.authority), question.seconds)
+                return await answered(upstream, written(part, question, upstream.authority), question.seconds)
         except (TooSlow, TimeoutError):
             return "late", b""
         except UpstreamError:
             return "unavailable", b""
 
 
-async def asked(upstream: Upstream, request: bytes, seconds: float) -> tuple[str, bytes]:
+async def answered(upstream: Upstream, request: bytes, seconds: float) -> tuple[str, bytes]:
     async with upstream.exchange(request, repeatable=True, seconds=seconds) as connection:
         body = connection.take()
         async for more in connection.rest(seconds):

@@ -44,7 +44,7 @@ class Peers:
 
     async def find(self) -> None:
         places = sorted({found for address in self._addresses for found in await resolved(address)})
-        if not places:
+        if self._addresses and not places:
             log.warning("no gateway process can be found: each counts on its own")
         for gone in self._instances.keys() - places:
             self._instances.pop(gone).close()

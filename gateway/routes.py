@@ -1,12 +1,12 @@
 """Where a request goes: derived from the domains' declarations, never from what a client sends."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-from domains.kernel import Composition, Domain
+from domains.kernel import Composition, Domain, Part
 from infra.web import Problem
 
 Side = Literal["write", "read"]
@@ -14,6 +14,8 @@ Kind = Literal["command", "read", "admin"]
 SIDES: tuple[Side, ...] = ("write", "read")
 PREFIX = b"/v1/"
 EVENTS = "events"
+OPERATIONS = "operations"
+OPERATION = f"/v1/{OPERATIONS}/{{id}}"
 STREAMS_READ = "streams:read"
 SIMPLE = re.compile(rb"[A-Za-z0-9_-]+")
 FORBIDDEN = (".", "..")
@@ -35,16 +37,17 @@ class Target:
         """What it counts as in the rate limits."""
         if self.scope == STREAMS_READ:
             return "admin"
-        return "command" if self.side == "write" else "read"
+        return "command" if self.side == "write" and self.template != OPERATION else "read"
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """What is answered from several services; `scope` is the declaring domain's."""
+    """What is answered from several services; `scope` is the declaring domain's, `scopes` are those of the parts."""
 
     composition: Composition
     key: str
     scope: str
+    scopes: Sequence[str]
     kind: Kind = "read"
 
     @property
@@ -58,7 +61,7 @@ class Routes:
     def __init__(self, domains: Mapping[str, Domain]) -> None:
         self._domains = {name: targets(domain) for name, domain in domains.items()}
         self._composed = {
-            (one.things, one.name): (one, f"{domain.name}:read")
+            (one.things, one.name): (one, f"{domain.name}:read", [part_scope(domains, part) for part in one.parts])
             for domain in domains.values()
             for one in domain.compositions
         }
@@ -66,11 +69,13 @@ class Routes:
     def find(self, method: str, raw_path: bytes) -> Target | Composed:
         """The target of a request. Raises `Problem` 400, 404 or 405."""
         segments = [plain(segment) for segment in raw_path.removeprefix(PREFIX).split(b"/")]
+        if segments[0] == OPERATIONS:
+            segments = [operated(segments), *segments]
         found = self._domains.get(segments[0])
         by_method: Mapping[str, Target | Composed] = found.by_method(segments[1:]) if found else {}
         if not by_method and len(segments) == 3 and (segments[0], segments[2]) in self._composed:
-            composition, scope = self._composed[segments[0], segments[2]]
-            by_method = {"GET": Composed(composition, segments[1], scope)}
+            composition, scope, scopes = self._composed[segments[0], segments[2]]
+            by_method = {"GET": Composed(composition, segments[1], scope, scopes)}
         if not by_method:
             raise nothing()
         if method not in by_method:
@@ -87,10 +92,13 @@ class Targets:
     lists: Mapping[str, Target]
     rows: Mapping[str, Target]
     events: Target
+    operation: Target
 
     def by_method(self, segments: list[str]) -> Mapping[str, Target]:
         found: dict[str, Target] = {}
         match segments:
+            case [str(first), _] if first == OPERATIONS:
+                found["GET"] = self.operation
             case [view] if view in self.lists:
                 found["GET"] = self.lists[view]
             case [first, last]:
@@ -112,8 +120,19 @@ def targets(domain: Domain) -> Targets:
         },
         lists={view: Target(name, "read", scope, f"{base}/{view}") for view, scope in scopes.items()},
         rows={view: Target(name, "read", scope, f"{base}/{view}/{{key}}") for view, scope in scopes.items()},
+        operation=Target(name, "write", f"{name}:write", OPERATION),
         events=Target(name, "write", STREAMS_READ, f"{base}/{{id}}/{EVENTS}"),
     )
+
+
+def part_scope(domains: Mapping[str, Domain], part: Part) -> str:
+    domain = domains.get(part.domain)
+    return domain.view_scope(part.view) if domain else f"{part.domain}:read"
+
+
+def operated(segments: list[str]) -> str:
+    """The domain whose operation this is: its name stands before the last hyphen."""
+    return segments[1].rpartition("-")[0] if len(segments) == 2 else ""
 
 
 def plain(segment: bytes) -> str:

@@ -2,7 +2,7 @@
 GRANT USAGE ON SCHEMA {schema} TO {role};
 REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};
-GRANT INSERT ON events, idempotency, streams, tracking, snapshots, seals, seal_nodes TO {role};
-GRANT UPDATE ON head, streams, tracking, snapshots TO {role};
-GRANT DELETE ON snapshots, idempotency TO {role};
+GRANT INSERT ON events, idempotency, streams, tracking, snapshots, seals, seal_nodes, operations TO {role};
+GRANT UPDATE ON head, streams, tracking, snapshots, operations TO {role};
+GRANT DELETE ON snapshots, idempotency, operations TO {role};
 GRANT EXECUTE ON FUNCTION append_batch, append_expected TO {role};

@@ -82,6 +82,9 @@ PROBLEMS = {
         "Views unavailable", "The read database does not answer. `Retry-After` says when to ask."
     ),
     "unknown-command": Kind("Unknown command", "The domain has no command of this name."),
+    "unknown-operation": Kind(
+        "Unknown operation", "There is no operation of yours with this id; it may have been forgotten with its key."
+    ),
     "unknown-stream": Kind("Unknown stream", "Nothing was recorded under this id."),
     "unsupported-media-type": Kind("Unsupported media type", "Send `Content-Type: application/json`."),
 }

@@ -10,8 +10,12 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from domains.handler import Handler
+from domains.operations import Desk
 from domains.orders import domain as orders
 from domains.service import write_side
+from eventstore.operations import PostgresOperations
+from eventstore.personal.keys import MemoryKeys
 from eventstore.postgres import PostgresStore
 from gateway.app import gateway
 from infra.health import Health
@@ -27,17 +31,44 @@ ROUNDS = int(os.environ.get("HEADRACE_ROUNDS", "4"))
 LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
 PLACE = {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE]}
 RETURN = {"returned_at": "2010-12-02T08:26:00Z", "currency": "GBP", "lines": [{**LINE, "quantity": 1}]}
+LATER = {"prefer": "respond-async", "idempotency-key": '"later"'}
 SAME = ("etag", "location", "consistency-token", "content-type")
+
+
+class Loop:
+    """A topic whose records come back at once, unless they are held up."""
+
+    def __init__(self):
+        self.open, self.doing = asyncio.Event(), set()
+        self.open.set()
+
+    async def __call__(self, _key, value, _headers):
+        self.doing.add(asyncio.create_task(self._comes_back(value)))
+
+    async def _comes_back(self, value):
+        await self.open.wait()
+        await self.desk.do(value)
+
+    async def idle(self):
+        self.open.set()
+        await asyncio.gather(*self.doing)
+        if self.desk.operations._connection is not None:
+            await self.desk.operations._connection.close()
 
 
 class Doors:
     """Two gateways in front of one write side."""
 
-    def __init__(self, world, store, fronts, client):
-        self.world, self.store, self.fronts, self.client = world, store, fronts, client
+    def __init__(self, world, store, fronts, client, topic):
+        self.world, self.store, self.fronts, self.client, self.topic = world, store, fronts, client, topic
+
+    async def look(self, path, subject="ann"):
+        bearer = self.world.bearer(scope="orders:write", sub=subject, client_id=subject)
+        async with self.client.get(f"https://127.0.0.1:{self.fronts[0].api_port}{path}", headers=bearer) as answer:
+            return answer.status, answer.headers, json.loads(await answer.read())
 
     async def send(self, which, path, body=PLACE, subject="ann", **headers):
-        bearer = self.world.bearer(scope="orders:write", sub=subject)
+        bearer = self.world.bearer(scope="orders:write", sub=subject, client_id=subject)
         given = {"content-type": "application/json", **bearer, **headers}
         url = f"https://127.0.0.1:{self.fronts[which].api_port}/v1/orders/{path}"
         async with self.client.post(url, data=json.dumps(body), headers=given) as answer:
@@ -54,14 +85,18 @@ async def doors(world, settings_of, postgres):
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresStore.open(postgres))
         health = Health()
-        side = write_side(careful, store, behind, health, Verifier(behind))
+        keys = MemoryKeys()
+        desk = Desk(careful, Handler(careful, store, keys=keys), PostgresOperations(postgres), Loop())
+        desk.publish.desk = desk
+        stack.push_async_callback(desk.publish.idle)
+        side = write_side(careful, store, behind, health, Verifier(behind), keys=keys, desk=desk)
         await stack.enter_async_context(running(behind, side, health))
         for front in fronts:
             app = gateway(front, Health(), {"orders": careful})
             await stack.enter_async_context(running(front, app, Health()))
         connector = aiohttp.TCPConnector(ssl=world.trust, limit=50)
         client = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
-        yield Doors(world, store, fronts, client)
+        yield Doors(world, store, fronts, client, desk.publish)
 
 
 async def test_a_command_sent_eight_times_has_one_effect_and_one_answer(doors):
@@ -108,3 +143,39 @@ async def test_a_command_that_needs_a_version_says_so(doors):
     status, _, body = await doors.send(0, "1/cancel", cancel)
     assert (status, json.loads(body)["type"]) == (428, "/problems/precondition-required")
     assert (await doors.send(0, "1/cancel", cancel, **{"if-match": '"1"'}))[0] == 201
+
+
+async def test_an_answer_that_comes_later_is_found_where_it_was_said(doors):
+    doors.topic.open.clear()
+    (status, headers, _), again = [await doors.send(which, "1/place", **LATER) for which in (0, 1)]
+    assert (status, again[:2]) == (202, (202, headers))
+    place = headers["location"]
+    assert place.startswith("/v1/operations/orders-")
+    status, told, body = await doors.look(place)
+    assert (status, told["retry-after"], body["status"]) == (200, "1", "accepted")
+    doors.topic.open.set()
+    await asyncio.gather(*doors.topic.doing)
+    _, _, body = await doors.look(place)
+    assert (body["status"], body["answer"]["status"], body["answer"]["headers"]["etag"]) == ("succeeded", 201, '"1"')
+    assert await doors.store.head() == 1
+    # At once or later: the key has one answer.
+    _, now, _ = await doors.send(0, "1/place", **{"idempotency-key": LATER["idempotency-key"]})
+    assert now["consistency-token"] == body["answer"]["headers"]["consistency-token"]
+    for path, subject in ((place, "bob"), ("/v1/operations/orders-0", "ann"), ("/v1/operations/other-0", "ann")):
+        assert (await doors.look(path, subject))[0] == 404
+
+
+async def test_who_waits_for_it_gets_the_answer_itself(doors):
+    waiting = {**LATER, "prefer": "respond-async, wait=10"}
+    status, headers, _ = await doors.send(0, "1/place", **waiting)
+    assert (status, headers["etag"]) == (201, '"1"')
+    refused = {**waiting, "idempotency-key": '"other"', "if-match": '"7"'}
+    status, _, body = await doors.send(0, "1/cancel", {"cancelled_at": "2010-12-02T00:00:00Z"}, **refused)
+    assert (status, json.loads(body)["type"]) == (412, "/problems/precondition-failed")
+
+
+async def test_later_needs_a_key_and_a_command(doors):
+    status, _, body = await doors.send(0, "1/place", prefer="respond-async")
+    assert (status, json.loads(body)["type"]) == (400, "/problems/invalid-idempotency-key")
+    assert (await doors.send(0, "1/place", {}, **LATER))[0] == 422
+    assert await doors.store.head() == 0

@@ -1,0 +1,129 @@
+"""The commands topic: what was accepted goes there, and comes back to be done."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from domains.errors import StrangeCommand
+from domains.kernel import Domain
+from domains.operations import Desk, Headers
+from eventstore.errors import EventStoreError
+from infra.kafka import aiokafka
+from infra.settings import Settings
+from infra.web import Problem
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 5.0
+PAUSE_SECONDS = 0.5
+MOST_RECORDS = 200
+ORIGIN = "headrace-origin-"
+
+
+class Outbox:
+    """Publishes to one topic. It connects when it is first needed: Kafka may come later than we do."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._settings, self._topic = settings, topic
+        self._producer: Any = None
+        self._starting = asyncio.Lock()
+
+    async def __call__(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """Returns when the record is safe. Raises `Problem` 503."""
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                producer = await self._started()
+                await producer.send_and_wait(self._topic, value, key, headers=list(headers))
+        except (KafkaError, TimeoutError, OSError) as error:
+            log.warning("%s cannot be reached: %r", self._topic, error)
+            wait = {"retry-after": "1"}
+            raise Problem(503, "store-unavailable", "the command was not accepted; repeat it", headers=wait) from None
+
+    async def close(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def _started(self) -> Any:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **aiokafka(self._settings, enable_idempotence=True, acks="all", max_request_size=2 * 1024 * 1024)
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+        return self._producer
+
+
+class Intake:
+    """Reads the commands topic and has each command done: in order for each stream, all streams at once."""
+
+    def __init__(self, settings: Settings, domain: Domain, desk: Desk, dead: Outbox) -> None:
+        self._settings, self._domain, self._desk, self._dead = settings, domain, desk, dead
+
+    async def run(self) -> None:
+        """Until cancelled. What is not done yet is read again, by us or by another process."""
+        while True:
+            try:
+                async with self._reading() as consumer:
+                    while True:
+                        await self._some(consumer)
+            except (KafkaError, OSError) as error:
+                log.warning("the commands wait: %r", error)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Any]:
+        topic = self._domain.commands_topic
+        told = {"group_id": topic, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+        consumer = AIOKafkaConsumer(topic, **aiokafka(self._settings, **told))
+        try:
+            await consumer.start()
+            yield consumer
+        finally:
+            await consumer.stop()
+
+    async def _some(self, consumer: Any) -> None:
+        found = await consumer.getmany(timeout_ms=1000, max_records=MOST_RECORDS)
+        records = sorted((one for some in found.values() for one in some), key=lambda one: one.key or b"")
+        lanes = [list(lane) for _, lane in groupby(records, key=lambda one: one.key or b"")]
+        await asyncio.gather(*(self._lane(lane) for lane in lanes))
+        if records:
+            await consumer.commit()
+
+    async def _lane(self, records: Iterable[Any]) -> None:
+        for record in records:
+            while True:
+                if await self._done(record):
+                    break
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _done(self, record: Any) -> bool:
+        """Whether a record needs no more work: its command is done, or it is set aside byte for byte."""
+        try:
+            try:
+                await self._desk.do(record.value)
+            except StrangeCommand as error:
+                log.warning("%s/%s@%s is set aside: %s", record.topic, record.partition, record.offset, error)
+                await self._dead(record.key, record.value, [*record.headers, *origin(record, str(error))])
+        except (Problem, EventStoreError) as error:
+            log.warning("a command waits: %s", error)
+            return False
+        return True
+
+
+def origin(record: Any, reason: str) -> Headers:
+    """Where a record came from, and why it is set aside."""
+    told = {ORIGIN + name: str(getattr(record, name)) for name in ("topic", "partition", "offset")}
+    told |= {"headrace-reason": reason, "headrace-failed-at": datetime.now(UTC).isoformat()}
+    return [(name, value.encode()) for name, value in told.items()]

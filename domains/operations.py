@@ -1,0 +1,191 @@
+"""Commands that are answered later: accepted and published, then read from the topic and done, each exactly once."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Protocol
+
+import orjson
+
+from domains.answers import Answer, carried_out, kept
+from domains.errors import StrangeCommand
+from domains.handler import Handler, parse
+from domains.handler import Request as Asked
+from domains.kernel import Domain
+from eventstore.operations import Operation, Operations
+from eventstore.records import Any as AnyVersion
+from eventstore.records import Exactly, Expected, Metadata, NoStream
+from infra.telemetry import about
+from infra.web import Problem
+
+STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
+LOOK_SECONDS = 0.05
+METADATA = {
+    "actor": "actor",
+    "request_id": "requestid",
+    "correlation_id": "correlationid",
+    "traceparent": "traceparent",
+}
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Publish(Protocol):
+    """Puts a record on the commands topic; returns when it is safe there. Raises `Problem` 503."""
+
+    async def __call__(self, key: bytes, value: bytes, headers: Headers) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Takes commands in, and does them when they come back from the topic."""
+
+    domain: Domain
+    handler: Handler
+    operations: Operations
+    publish: Publish
+
+    async def accept(self, asked: Asked, owner: str) -> str:
+        """The operation's id. What is no command is refused at once. Raises what a command raises."""
+        parse(self.domain, asked)
+        operation = Operation(operation_id(self.domain, asked), owner, fingerprint(asked))
+        accepted = await self.operations.accept(operation)
+        if accepted.answer is None:
+            key = self.domain.stream(asked.id).encode()
+            headers = [("content-type", STRUCTURED), ("ce_id", operation.id.encode())]
+            await self.publish(key, record(self.domain, operation.id, asked), headers)
+        return operation.id
+
+    async def find(self, id: str, owner: str) -> Operation | None:
+        """An operation of this owner."""
+        found = await self.operations.find(id)
+        return found if found is not None and found.owner == owner else None
+
+    async def wait(self, id: str, seconds: float) -> Answer | None:
+        """The answer, if it comes within so many seconds."""
+        until = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < until:
+            found = await self.operations.find(id)
+            if found is not None and found.answer is not None:
+                return kept(found.answer)
+            await asyncio.sleep(LOOK_SECONDS)
+        return None
+
+    async def do(self, value: bytes | None) -> None:
+        """Does the command of a record, unless it was done.
+
+        Raises `StrangeCommand` for a record that nobody here accepted, `Problem` 503 when it can't be done now.
+        """
+        id, asked = unpacked(self.domain, value)
+        operation = await self.operations.find(id)
+        if operation is None or operation.fingerprint != fingerprint(asked):
+            raise StrangeCommand("nobody has accepted this command")
+        if operation.answer is not None:
+            return
+        with about(asked.metadata.request_id, asked.metadata.traceparent):
+            answer = await self._answer(asked)
+        await self.operations.answer(id, answer.told())
+
+    async def _answer(self, asked: Asked) -> Answer:
+        try:
+            return await carried_out(self.domain, self.handler, asked)
+        except Problem as problem:
+            if problem.status_code == 503:
+                raise
+            path = f"/v1/{self.domain.name}/{asked.id}/{asked.command}"
+            return Answer(problem.status_code, {}, problem.body(path))
+
+
+def operation_id(domain: Domain, asked: Asked) -> str:
+    """The same key is the same operation."""
+    return f"{domain.name}-{sha256((asked.idempotency_key or '').encode()).hexdigest()[:32]}"
+
+
+def fingerprint(asked: Asked) -> bytes:
+    """The digest of all that was asked, and by whom: a record is believed if it has the one that was accepted."""
+    said = (
+        asked.idempotency_key,
+        asked.id,
+        asked.command,
+        version_of(asked.expected),
+        asked.metadata.actor,
+        asked.owner,
+    )
+    return sha256(repr(said).encode() + b"\n" + asked.body.strip()).digest()
+
+
+def version_of(expected: Expected) -> int | None:
+    match expected:
+        case Exactly(version):
+            return version
+        case NoStream():
+            return 0
+        case _:
+            return None
+
+
+def record(domain: Domain, id: str, asked: Asked) -> bytes:
+    """The command as a structured CloudEvent; the body stands in it byte for byte."""
+    metadata = {name: getattr(asked.metadata, field) for field, name in METADATA.items()}
+    envelope = {
+        "type": f"{domain.name}.commands.{asked.command}",
+        "subject": domain.stream(asked.id),
+        "time": datetime.now(UTC),
+        "specversion": "1.0",
+        "id": id,
+        "source": f"/{domain.name}",
+        "datacontenttype": "application/json",
+        "idempotencykey": asked.idempotency_key,
+        "expectedversion": version_of(asked.expected),
+        "owner": asked.owner,
+        **metadata,
+    }
+    given = {name: value for name, value in envelope.items() if value is not None}
+    return orjson.dumps(given)[:-1] + b',"data":' + asked.body.strip() + b"}"
+
+
+def unpacked(domain: Domain, value: bytes | None) -> tuple[str, Asked]:
+    """The operation and the command of a record. Raises `StrangeCommand`."""
+    envelope = parsed(value)
+    kind, subject = text(envelope, "type"), text(envelope, "subject")
+    prefix = f"{domain.name}.commands."
+    if not kind.startswith(prefix) or not subject.startswith(f"{domain.name}-"):
+        raise StrangeCommand(f"this is no command of {domain.name}")
+    _, mark, body = (value or b"").partition(b',"data":')
+    metadata = {field: text(envelope, name) for field, name in METADATA.items() if name in envelope}
+    asked = Asked(
+        subject.removeprefix(f"{domain.name}-"),
+        kind.removeprefix(prefix),
+        body[:-1] if mark else b"",
+        expected_of(envelope.get("expectedversion")),
+        text(envelope, "idempotencykey"),
+        Metadata(**metadata),
+        text(envelope, "owner") if "owner" in envelope else None,
+    )
+    return text(envelope, "id"), asked
+
+
+def parsed(value: bytes | None) -> Mapping[str, Any]:
+    try:
+        envelope = orjson.loads(value or b"")
+    except ValueError:
+        raise StrangeCommand("this is not JSON") from None
+    if not isinstance(envelope, dict) or envelope.get("specversion") != "1.0":
+        raise StrangeCommand("this is not a CloudEvent")
+    return envelope
+
+
+def text(envelope: Mapping[str, Any], name: str) -> str:
+    value = envelope.get(name)
+    if not isinstance(value, str) or not value or len(value) > 1024:
+        raise StrangeCommand(f"the attribute {name} is not a text")
+    return value
+
+
+def expected_of(version: object) -> Expected:
+    if version is None:
+        return AnyVersion()
+    if not isinstance(version, int) or isinstance(version, bool) or version < 0:
+        raise StrangeCommand("the attribute expectedversion is not a version")
+    return Exactly(version) if version else NoStream()

@@ -1,0 +1,1 @@
+UPDATE operations SET answer = %(answer)s WHERE id = %(id)s AND answer IS NULL

@@ -1,0 +1,1 @@
+DELETE FROM operations WHERE accepted_at <= clock_timestamp() - %(older_than)s::interval

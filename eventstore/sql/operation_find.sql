@@ -1,0 +1,1 @@
+SELECT id, owner, fingerprint, answer FROM operations WHERE id = %(id)s

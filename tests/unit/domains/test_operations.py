@@ -1,0 +1,173 @@
+"""Commands that are answered later: only what was accepted is done, and only once."""
+
+import json
+
+import orjson
+import pytest
+
+from domains.errors import InvalidCommand, StrangeCommand, UnknownCommand
+from domains.handler import Handler, Request
+from domains.operations import Desk
+from domains.orders import domain
+from eventstore.errors import IdempotencyConflict, StoreUnavailable
+from eventstore.memory import MemoryStore
+from eventstore.operations import MemoryOperations
+from eventstore.personal.keys import MemoryKeys
+from eventstore.records import Exactly, Metadata
+from infra.web import Problem
+
+LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
+PLACE = {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE]}
+WHO = Metadata(actor="ann", request_id="r-1", correlation_id="r-1", traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
+
+
+class Topic:
+    """Keeps what is published."""
+
+    def __init__(self):
+        self.records = []
+
+    async def __call__(self, key, value, headers):
+        self.records.append((key, value, dict(headers)))
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def desk(store):
+    return Desk(domain, Handler(domain, store, keys=MemoryKeys()), MemoryOperations(), Topic())
+
+
+def asked(body=PLACE, command="place", key="ann 1", **more):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Request("7", command, content, idempotency_key=key, metadata=WHO, **more)
+
+
+async def answer(desk, id):
+    found = await desk.find(id, "ann")
+    return found.answer and orjson.loads(found.answer)
+
+
+async def test_a_command_goes_to_the_topic_and_is_done_when_it_comes_back(desk, store):
+    id = await desk.accept(asked(), "ann")
+    ((key, value, headers),) = desk.publish.records
+    event = json.loads(value)
+    assert (key, headers["content-type"]) == (b"orders-7", b"application/cloudevents+json; charset=UTF-8")
+    assert [event[name] for name in ("type", "subject", "id", "actor", "data")] == [
+        *("orders.commands.place", "orders-7", id, "ann", PLACE)
+    ]
+    assert (await answer(desk, id), await store.head()) == (None, 0)
+    await desk.do(value)
+    told = await answer(desk, id)
+    assert (told["status"], told["headers"]["etag"], told["body"]["version"]) == (201, '"1"', 1)
+    (recorded,) = await store.read_stream("orders-7")
+    assert recorded.metadata.actor == "ann"
+
+
+async def test_a_record_that_comes_twice_has_one_effect(desk, store):
+    id = await desk.accept(asked(b" " + json.dumps(PLACE).encode() + b"\n"), "ann")
+    await desk.accept(asked(b" " + json.dumps(PLACE).encode() + b"\n"), "ann")
+    assert len(desk.publish.records) == 2
+    for _, value, _ in desk.publish.records * 2:
+        await desk.do(value)
+    assert ((await answer(desk, id))["status"], await store.head()) == (201, 1)
+    await desk.accept(asked(), "ann")
+    assert len(desk.publish.records) == 2
+
+
+async def test_a_crash_between_the_effect_and_its_answer_has_one_effect(desk, store, monkeypatch):
+    id = await desk.accept(asked(), "ann")
+    value = desk.publish.records[0][1]
+
+    async def lost(*_):
+        raise StoreUnavailable("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.operations, "answer", lost)
+        with pytest.raises(StoreUnavailable):
+            await desk.do(value)
+    assert (await answer(desk, id), await store.head()) == (None, 1)
+    await Desk(domain, Handler(domain, store, keys=MemoryKeys()), desk.operations, desk.publish).do(value)
+    assert ((await answer(desk, id))["body"]["version"], await store.head()) == (1, 1)
+
+
+async def test_what_the_business_refuses_is_the_answer(desk):
+    id = await desk.accept(asked({"cancelled_at": "2010-12-02T00:00:00Z"}, "cancel"), "ann")
+    await desk.do(desk.publish.records[0][1])
+    told = await answer(desk, id)
+    assert (told["status"], told["body"]["type"], told["body"]["code"]) == (409, "/problems/refused", "unknown-order")
+    assert told["body"]["request_id"] == "r-1"
+
+
+async def test_a_version_that_was_demanded_is_demanded_later(desk):
+    id = await desk.accept(asked(expected=Exactly(3)), "ann")
+    await desk.do(desk.publish.records[0][1])
+    assert (await answer(desk, id))["status"] == 412
+
+
+async def test_what_is_no_command_is_refused_at_once(desk):
+    for wrong, error in ((asked(b"{"), InvalidCommand), (asked(command="teleport"), UnknownCommand)):
+        with pytest.raises(error):
+            await desk.accept(wrong, "ann")
+    assert desk.publish.records == []
+
+
+async def test_a_key_is_for_one_command(desk):
+    await desk.accept(asked(), "ann")
+    with pytest.raises(IdempotencyConflict):
+        await desk.accept(asked({**PLACE, "customer": "2"}), "ann")
+
+
+async def test_others_do_not_see_it(desk):
+    id = await desk.accept(asked(), "ann")
+    assert await desk.find(id, "bob") is None
+    assert await desk.find("orders-0", "ann") is None
+
+
+async def test_while_the_store_is_away_a_command_waits(desk, monkeypatch):
+    await desk.accept(asked(), "ann")
+
+    async def away(*_, **__):
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(desk.handler._store, "append", away)
+    with pytest.raises(Problem) as waits:
+        await desk.do(desk.publish.records[0][1])
+    assert waits.value.status_code == 503
+
+
+CHANGES = [
+    {"subject": "orders-8"},
+    {"subject": "accounts-7"},
+    {"type": "orders.commands.cancel"},
+    {"type": "orders.OrderPlaced.v1"},
+    {"id": "orders-0"},
+    {"id": None},
+    {"actor": "mallory"},
+    {"actor": 7},
+    {"expectedversion": 1},
+    {"expectedversion": "1"},
+    {"idempotencykey": "ann 2"},
+    {"specversion": "2.0"},
+    {"data": {**PLACE, "customer": "1"}},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_record_that_is_not_what_was_accepted_is_strange(desk, store, change):
+    await desk.accept(asked(), "ann")
+    event = {**json.loads(desk.publish.records[0][1]), **change}
+    with pytest.raises(StrangeCommand):
+        await desk.do(json.dumps(event, separators=(",", ":")).encode())
+    assert await store.head() == 0
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"\xff\x00", b"[]", b"7", b"{}", b'{"specversion":"1.0"}', b"[" * 100_000]
+)
+async def test_what_is_no_record_of_ours_is_strange(desk, value):
+    with pytest.raises(StrangeCommand):
+        await desk.do(value)
