@@ -110,9 +110,7 @@ def extents(descriptor: int) -> Iterator[tuple[int, int]]:
 def occurrences(before: bytes, chunk: bytes, pattern: bytes) -> int:
     """Those that end in this chunk."""
     overlap = len(pattern) - 1
-    return (
-        chunk.count(pattern) + (before[-overlap:] + chunk[:overlap]).count(pattern) if before else chunk.count(pattern)
-    )
+    return chunk.count(pattern) + (before[-overlap:] + chunk[:overlap]).count(pattern)
 
 
 def rows(conninfo: str, sought: Sought) -> Iterator[Looked]:

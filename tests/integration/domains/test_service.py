@@ -39,6 +39,7 @@ class Doors:
 
     def __init__(self, folder, issuer_port):
         self.authority, self.folder = Authority(folder / "authority"), folder
+        self.keys = MemoryKeys()
         self.key, self.issuer = ECKey.generate_key("P-256", {"kid": "k1"}), f"https://127.0.0.1:{issuer_port}"
         self.settings = self.settings_of("orders-write", free_port())
 
@@ -101,7 +102,7 @@ async def doors(postgres, tmp_path):
         await stack.enter_async_context(running(issuer, doors.issuer_app(issuer), Health()))
         store = await stack.enter_async_context(PostgresStore.open(postgres))
         health = Health()
-        app = write_side(domain, store, doors.settings, health, Verifier(doors.settings), keys=MemoryKeys())
+        app = write_side(domain, store, doors.settings, health, Verifier(doors.settings), keys=doors.keys)
         await stack.enter_async_context(running(doors.settings, app, health))
         yield doors
 
@@ -163,3 +164,19 @@ async def test_only_the_gateway_with_the_right_scope_comes_in(doors):
     assert (await doors.call("GET", "/v1/orders/4/events"))[0] == 404
     with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
         await doors.call("POST", "/v1/orders/4/place", PLACE, name=None)
+
+
+async def test_what_a_stream_says_of_a_person_is_open_then_forgotten_and_a_lost_key_is_loud(doors):
+    for number, customer in ((1, "ann"), (2, "bob")):
+        body = {**PLACE, "customer": customer, "recipient": f"{customer} muster"}
+        assert (await doors.call("POST", f"/v1/orders/{number}/place", body))[0] == 201
+
+    async def said(number):
+        status, _, body = await doors.call("GET", f"/v1/orders/{number}/events")
+        return body["events"][0]["data"]["recipient"] if status == 200 else (status, body["type"])
+
+    assert (await said(1), await said(2)) == ("ann muster", "bob muster")
+    await doors.keys.forget("ann", "olga", "asked")
+    assert (await said(1), await said(2)) == ("forgotten", "bob muster")
+    doors.keys._keys.clear()
+    assert await said(2) == (500, "/problems/key-missing")
