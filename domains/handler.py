@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -59,7 +60,7 @@ class Handler:
         A command that changes nothing is answered with where the stream stands. When nobody demanded a version
         and another writer was faster, it is decided again upon the new state.
         """
-        command, used = await self._keyed(parse(self._domain, request))
+        command, used = await self.keyed(parse(self._domain, request))
         key = idempotency(request, used)
         for attempt in range(ATTEMPTS):
             try:
@@ -78,8 +79,8 @@ class Handler:
         if owner is not None:
             check_owner(self._domain, owner, (await self._aggregates.load(stream)).state)
 
-    async def _keyed(self, command: Command) -> tuple[Command, list[DataKey]]:
-        """The command with the keys of those about whom it says something, and these keys."""
+    async def keyed(self, command: Command) -> tuple[Command, list[DataKey]]:
+        """The command with the keys of those about whom it says something, and these keys. Raises `KeyMissing`."""
         keyed: dict[str, Any] = {}
         used: dict[str, DataKey] = {}
         for field, named_by in subjects(type(command)).items():
@@ -92,6 +93,12 @@ class Handler:
                 used[subject] = await self._keys.current(subject)
             keyed[field] = value.keyed(used[subject])
         return (command.model_copy(update=keyed) if keyed else command), list(used.values())
+
+    async def key(self, id: UUID) -> DataKey | None:
+        """A key by its id; None: its subject was forgotten. Raises `KeyMissing`."""
+        if self._keys is None:
+            raise KeyMissing(f"{self._domain.name} has no keys")
+        return (await self._keys.find([id]))[id]
 
     async def _answered(self, key: IdempotencyKey | None) -> Appended | None:
         return await self._store.answered(key) if key is not None else None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Protocol
@@ -14,7 +14,9 @@ from domains.errors import StrangeCommand
 from domains.handler import Handler, parse
 from domains.handler import Request as Asked
 from domains.kernel import Domain
+from eventstore.errors import KeyMissing, SealBroken
 from eventstore.operations import Operation, Operations
+from eventstore.personal.sealing import PREFIX, DataKey, Sealed
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Exactly, Expected, Metadata, NoStream
 from infra.telemetry import about
@@ -22,6 +24,9 @@ from infra.web import Problem
 
 STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
 LOOK_SECONDS = 0.05
+SEALED = b'"' + PREFIX.encode()
+UNKNOWN = "nobody has accepted this command"
+FORGOTTEN = Problem(409, "refused", "whom it is about was forgotten before it was done", code="forgotten")
 METADATA = {
     "actor": "actor",
     "request_id": "requestid",
@@ -48,13 +53,13 @@ class Desk:
 
     async def accept(self, asked: Asked, owner: str) -> str:
         """The operation's id. What is no command is refused at once. Raises what a command raises."""
-        parse(self.domain, asked)
-        operation = Operation(operation_id(self.domain, asked), owner, fingerprint(asked))
+        _, used = await self.handler.keyed(parse(self.domain, asked))
+        operation = Operation(operation_id(self.domain, asked), owner, fingerprint(asked, used))
         accepted = await self.operations.accept(operation)
         if accepted.answer is None:
             key = self.domain.stream(asked.id).encode()
             headers = [("content-type", STRUCTURED), ("ce_id", operation.id.encode())]
-            await self.publish(key, record(self.domain, operation.id, asked), headers)
+            await self.publish(key, record(self.domain, operation.id, sealed(self.domain, asked, used)), headers)
         return operation.id
 
     async def find(self, id: str, owner: str) -> Operation | None:
@@ -79,13 +84,37 @@ class Desk:
         """
         id, asked = unpacked(self.domain, value)
         operation = await self.operations.find(id)
-        if operation is None or operation.fingerprint != fingerprint(asked):
-            raise StrangeCommand("nobody has accepted this command")
+        if operation is None:
+            raise StrangeCommand(UNKNOWN)
+        found = await self._opened(asked)
+        if found is not None and operation.fingerprint != fingerprint(*found):
+            raise StrangeCommand(UNKNOWN)
         if operation.answer is not None:
             return
         with about(asked.metadata.request_id, asked.metadata.traceparent):
-            answer = await self._answer(asked)
+            answer = await self._answer(found[0]) if found is not None else self._answered(asked, FORGOTTEN)
         await self.operations.answer(id, answer.told())
+
+    async def _opened(self, asked: Asked) -> tuple[Asked, list[DataKey]] | None:
+        """The command as it was asked, and the keys under which it was sealed; None: somebody was forgotten since.
+
+        Raises `StrangeCommand` for what does not open.
+        """
+        used: list[DataKey] = []
+        if not asked.body.startswith(SEALED):
+            return asked, used
+        try:
+            content: str = orjson.loads(asked.body)
+            while content.startswith(PREFIX):
+                found = Sealed.parsed(content)
+                if (found.stream, found.version, found.field) != (self.domain.stream(asked.id), 0, asked.command):
+                    raise StrangeCommand("it was sealed for another command")
+                if (key := await self.handler.key(found.key)) is None:
+                    return None
+                content, used = key.open(found), [key, *used]
+        except (KeyMissing, SealBroken, ValueError) as error:
+            raise StrangeCommand(str(error)) from None
+        return replace(asked, body=content.encode()), used
 
     async def _answer(self, asked: Asked) -> Answer:
         try:
@@ -93,8 +122,11 @@ class Desk:
         except Problem as problem:
             if problem.status_code == 503:
                 raise
-            path = f"/v1/{self.domain.name}/{asked.id}/{asked.command}"
-            return Answer(problem.status_code, {}, problem.body(path))
+            return self._answered(asked, problem)
+
+    def _answered(self, asked: Asked, problem: Problem) -> Answer:
+        path = f"/v1/{self.domain.name}/{asked.id}/{asked.command}"
+        return Answer(problem.status_code, {}, problem.body(path))
 
 
 def operation_id(domain: Domain, asked: Asked) -> str:
@@ -102,8 +134,21 @@ def operation_id(domain: Domain, asked: Asked) -> str:
     return f"{domain.name}-{sha256((asked.idempotency_key or '').encode()).hexdigest()[:32]}"
 
 
-def fingerprint(asked: Asked) -> bytes:
-    """The digest of all that was asked, and by whom: a record is believed if it has the one that was accepted."""
+def sealed(domain: Domain, asked: Asked, keys: Sequence[DataKey]) -> Asked:
+    """What goes to the topic: a command that says something about persons is sealed whole, under the key of each."""
+    if not keys:
+        return asked
+    text = asked.body.strip().decode()
+    for key in keys:
+        text = key.seal(text, domain.stream(asked.id), 0, asked.command)
+    return replace(asked, body=orjson.dumps(text))
+
+
+def fingerprint(asked: Asked, keys: Sequence[DataKey] = ()) -> bytes:
+    """The digest of all that was asked, and by whom: a record is believed if it has the one that was accepted.
+
+    It is taken with the keys of those about whom something was said, so that nobody can guess what it was.
+    """
     said = (
         asked.idempotency_key,
         asked.id,
@@ -112,7 +157,10 @@ def fingerprint(asked: Asked) -> bytes:
         asked.metadata.actor,
         asked.owner,
     )
-    return sha256(repr(said).encode() + b"\n" + asked.body.strip()).digest()
+    digest = sha256(repr(said).encode() + b"\n" + asked.body.strip()).digest()
+    for key in keys:
+        digest = key.fingerprint(digest)
+    return digest
 
 
 def version_of(expected: Expected) -> int | None:
@@ -126,7 +174,7 @@ def version_of(expected: Expected) -> int | None:
 
 
 def record(domain: Domain, id: str, asked: Asked) -> bytes:
-    """The command as a structured CloudEvent; the body stands in it byte for byte."""
+    """The command as a structured CloudEvent; its body, or what that was sealed to, stands in it byte for byte."""
     metadata = {name: getattr(asked.metadata, field) for field, name in METADATA.items()}
     envelope = {
         "type": f"{domain.name}.commands.{asked.command}",

@@ -171,3 +171,41 @@ async def test_a_record_that_is_not_what_was_accepted_is_strange(desk, store, ch
 async def test_what_is_no_record_of_ours_is_strange(desk, value):
     with pytest.raises(StrangeCommand):
         await desk.do(value)
+
+
+ABOUT = {**PLACE, "recipient": "Ann Muster, 3 Weir Road"}
+
+
+async def test_what_a_command_says_of_a_person_is_sealed_on_the_topic_and_done_all_the_same(desk, store):
+    id = await desk.accept(asked(ABOUT), "ann")
+    assert await desk.accept(asked(ABOUT), "ann") == id
+    with pytest.raises(IdempotencyConflict):
+        await desk.accept(asked({**ABOUT, "recipient": "Bob"}), "ann")
+    for _, value, _ in desk.publish.records:
+        assert b"Weir" not in value
+        await desk.do(value)
+    assert ((await answer(desk, id))["status"], await store.head()) == (201, 1)
+    again = await desk.handler.handle(asked(ABOUT))
+    assert (again.version, again.repeated) == (1, True)
+
+
+async def test_a_sealed_command_of_somebody_who_was_forgotten_meanwhile_is_refused(desk, store):
+    id = await desk.accept(asked(ABOUT), "ann")
+    await desk.handler._keys.forget("17850", "olga", "asked")
+    await desk.do(desk.publish.records[0][1])
+    told = await answer(desk, id)
+    assert (told["status"], told["body"]["code"], await store.head()) == (409, "forgotten", 0)
+
+
+async def test_a_sealed_command_that_was_changed_or_put_elsewhere_is_strange(desk, store):
+    await desk.accept(asked(ABOUT), "ann")
+    record = json.loads(desk.publish.records[0][1])
+    sealed, key = record["data"], record["data"].split(":")[2]
+    for forged in (
+        sealed[:60] + "AAAA" + sealed[64:],
+        sealed.replace(key, "1" * 32),
+        sealed.replace("orders-7", "orders-8"),
+    ):
+        with pytest.raises(StrangeCommand):
+            await desk.do(json.dumps(record | {"data": forged}, separators=(",", ":")).encode())
+    assert await store.head() == 0
