@@ -22,6 +22,7 @@ from projections.rows import AnyView
 from projections.tables import NEXT, PREVIOUS, Table, signature, tables
 
 LOCK_MILLISECONDS = 200
+LONGEST_NAME = 63
 SKIPS, SPOTS = sql.text("skips"), sql.text("parked_spots")
 READ, WRITE = SQL("GRANT SELECT ON {} TO {}"), SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
 
@@ -48,6 +49,8 @@ class Standing:
     async def claimed(self, view: AnyView) -> AsyncIterator[None]:
         """Nobody else rebuilds, replays or rolls back this view meanwhile. Raises `RebuildRefused`."""
         name = {"name": Table(view).name}
+        if len(Table(view, PREVIOUS).name) > LONGEST_NAME:
+            raise RebuildRefused(f"the name {view.name} is too long: there is no room for tables beside the live one")
         if not (await self.one("claim", name))["claimed"]:
             raise RebuildRefused(f"{view.name} is being rebuilt or replayed by somebody else at this moment")
         try:

@@ -22,7 +22,7 @@ from projections.views import Views
 
 DETAILS, COUNTRIES, CUSTOMERS = domain.views
 LIVE = {Table(view).name for view in domain.views}
-KILLS = int(os.environ.get("HEADRACE_REBUILD_KILLS", "5"))
+KILLS = int(os.environ.get("HEADRACE_REBUILD_KILLS", "3"))
 PROCESS = Path(__file__).with_name("rebuild_process.py")
 
 
@@ -133,6 +133,11 @@ async def test_a_rebuild_that_is_killed_leaves_one_complete_version_and_the_next
         assert await system.drift() == []
         await rebuilt_as_soon_as_possible(system)
         assert system.tables() == LIVE | {Table(DETAILS, PREVIOUS).name}
+
+
+async def test_a_view_whose_name_leaves_no_room_is_refused(system):
+    with pytest.raises(RebuildRefused, match="too long"):
+        await rebuilt(system, replace(DETAILS, name="a" * 60))
 
 
 async def test_two_rebuilds_of_one_view_at_once_are_refused_and_of_two_views_are_not(system):

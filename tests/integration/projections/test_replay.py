@@ -5,9 +5,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from typer.testing import CliRunner
 
 from domains.handler import Handler, Request
 from domains.orders import domain
+from projections import commands
 from projections.errors import RebuildRefused
 from projections.replay import Which, replay
 from tests.integration.projections.conftest import LINE
@@ -75,3 +77,18 @@ async def test_a_replay_is_refused_while_somebody_rebuilds_or_another_version_is
 def test_a_range_of_keys_is_compared_byte_by_byte():
     which = Which(keys=("B", "b"))
     assert [key for key in ("A", "B", "Z", "a", "b", "ba", "ü") if which.takes_key(key)] == ["B", "Z", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["replay", "order-details"], 2),
+        (["replay", "order-details", "--keys", "7"], 2),
+        (["replay", "nothing", "--stream", "orders-7"], 3),
+        (["rebuild", "nothing"], 3),
+        (["rollback", "nothing"], 3),
+    ],
+)
+def test_what_is_asked_wrongly_is_said_before_anything_is_opened(arguments, code):
+    done = CliRunner().invoke(commands.app, ["projection", *arguments])
+    assert (done.exit_code, "Traceback" in done.output) == (code, False)

@@ -1,1 +1,0 @@
-UPDATE positions SET projection = %(new)s, views = %(new)s WHERE projection = %(old)s
