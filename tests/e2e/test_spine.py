@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import statistics
 import time
 from contextlib import suppress
@@ -17,6 +18,8 @@ PLACE = {
     "currency": "GBP",
     "lines": [{"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}],
 }
+# For a long run: HEADRACE_PAIRS=2000.
+PAIRS = int(os.environ.get("HEADRACE_PAIRS", "20"))
 
 
 async def place(client, number, body=PLACE, **headers):
@@ -104,6 +107,15 @@ async def test_request_and_trace_go_all_the_way(system, client, number):
     assert trace in record["traceparent"]
     for process in ("gateway", "orders-write"):
         assert f"r-{number}" in system.log_file(process).read_text()
+
+
+async def test_what_was_written_is_read(client, number):
+    async def pair(index):
+        placed = await place(client, f"{number}{index}")
+        answer = await see(client, f"/v1/orders/order-details/{number}{index}", placed)
+        return placed.status, answer.status
+
+    assert set(await asyncio.gather(*map(pair, range(PAIRS)))) == {(201, 200)}
 
 
 async def test_one_question_is_answered_by_two_domains(client, number):
