@@ -99,8 +99,8 @@ class Mover:
                         table=one.table, first=Literal(one.first), end=Literal(one.last + 1)
                     )
                 )
-                await self._run("DELETE FROM detached WHERE position BETWEEN %s AND %s", one.first, one.last)
-                await self._run("UPDATE ranges SET file = null, digest = null WHERE first = %s", one.first)
+                await self._run(sql.statement("range_is_back"), one.first, one.last)
+                await self._run(sql.statement("range_in_file"), None, None, one.first)
         return Range(one.first, one.last)
 
     async def _out(self, one: Range, path: Path) -> Range:
@@ -114,9 +114,7 @@ class Mover:
             async with self._connection.transaction():
                 await self._run(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
                 await self._connection.execute(SQL(sql.statement("range_ends")).format(table=one.table))
-                await self._run(
-                    "UPDATE ranges SET file = %s, digest = %s WHERE first = %s", gone.file, digest, one.first
-                )
+                await self._run(sql.statement("range_in_file"), gone.file, digest, one.first)
                 await self._connection.execute(SQL("ALTER TABLE events DETACH PARTITION {}").format(one.table))
                 await self._connection.execute(SQL("DROP TABLE {}").format(one.table))
         return gone
