@@ -1,0 +1,1 @@
+UPDATE ranges SET file = %s, digest = %s WHERE first = %s

@@ -1,0 +1,1 @@
+DELETE FROM detached WHERE position BETWEEN %s AND %s
