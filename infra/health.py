@@ -1,4 +1,4 @@
-"""Whether a process is ready: the sum of its checks."""
+"""Whether a process is ready, and whether it is alive: the sums of its checks."""
 
 import logging
 from collections.abc import Callable
@@ -13,6 +13,7 @@ class Health:
 
     def __init__(self) -> None:
         self._checks: dict[str, Check] = {}
+        self._vital: dict[str, Check] = {}
 
     def check(self, name: str, check: Check) -> None:
         """Adds a check, or replaces the one of that name."""
@@ -21,6 +22,14 @@ class Health:
     def reasons(self) -> dict[str, str | None]:
         """Each check with what it says now."""
         return {name: outcome(name, check) for name, check in self._checks.items()}
+
+    def vital(self, name: str, check: Check) -> None:
+        """Adds a check of what only a new process can mend; the outage of a dependency is never that."""
+        self._vital[name] = check
+
+    def deadly(self) -> dict[str, str]:
+        """Each vital check that is not well, with what it says now."""
+        return {name: why for name, check in self._vital.items() if (why := outcome(name, check)) is not None}
 
     @property
     def ready(self) -> bool:

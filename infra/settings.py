@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     idempotency_hours: float = Field(default=168.0, ge=1, le=24 * 365)
     snapshot_every: int = Field(default=100, ge=0, le=1_000_000)
     hot_aggregates: int = Field(default=10_000, ge=0, le=10_000_000)
+    projection_lane: Literal["faust", "direct"] = "faust"
     services: Mapping[str, Mapping[str, Places]] = Field(default_factory=dict)
     quotas: Mapping[Literal["command", "read", "admin", "stranger"], Quota] = Field(default_factory=dict)
     peers: tuple[Https, ...] = ()

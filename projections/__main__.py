@@ -5,7 +5,7 @@ python -m projections migrate <domain>: makes its tables.
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import psycopg
@@ -26,7 +26,9 @@ from infra.postgres import conninfo
 from infra.settings import Settings, load
 from infra.web import serve
 from projections.complete import complete
+from projections.direct_lane import DirectLane
 from projections.errors import ProjectionError, ReadUnavailable
+from projections.faust_lane import FaustLane
 from projections.migrate import migrate
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
@@ -34,9 +36,10 @@ from projections.publish import KafkaPublisher
 from projections.republish import Republisher
 from projections.service import read_side
 from projections.views import Views
-from projections.worker import FaustLane, Worker
+from projections.worker import Worker
 
 PATIENCE_SECONDS = 60
+LANES: Mapping[str, type[FaustLane] | type[DirectLane]] = {"faust": FaustLane, "direct": DirectLane}
 
 
 async def run(domain: Domain, settings: Settings, role: str) -> None:
@@ -56,8 +59,9 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             worker = Worker(domain, database, publisher, lines, views.moved)
             noted = PostgresDatabase(place, domain)
             stack.push_async_callback(noted.close)
-            lane = FaustLane(settings, domain, worker, noted)
+            lane = LANES[settings.projection_lane](settings, domain, worker, noted)
             health.check("projection", worker.problem)
+            health.vital("projection", worker.stuck)
             health.check("events topic", lane.problem)
             await stack.enter_async_context(lane.running())
             await stack.enter_async_context(Republisher(domain, place, publisher).running())

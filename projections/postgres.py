@@ -21,8 +21,8 @@ from projections.tables import Table, signature, tables
 PROJECTION = "views"
 # What fails again whenever it is tried: the server says so, or a value can't even be sent.
 UNFIT = (DataError, IntegrityError, ProgramLimitExceeded, ValueError, TypeError, AttributeError)
-POSITIONS, ADVANCE, LOCK, FRESH, COUNTED = (
-    sql.text(name) for name in ("positions", "advance", "lock", "fresh", "counted")
+POSITIONS, ADVANCE, LOCK, FRESH, COUNTED, PARKED = (
+    sql.text(name) for name in ("positions", "advance", "lock", "fresh", "counted", "parked_count")
 )
 
 
@@ -47,10 +47,13 @@ class PostgresDatabase:
                 await self.close()
             raise
 
-    async def fresh(self, partitions: Collection[int]) -> None:
-        """Notes that these partitions have nothing waiting now."""
+    async def fresh(self, partitions: Collection[int]) -> int:
+        """Notes that these partitions have nothing waiting now; returns how many keys are parked."""
         async with self.transaction() as begun:
             await begun.execute(FRESH, {"projection": PROJECTION, "partitions": list(partitions)})
+            views = [table.name for table in self._tables.values()]
+            [found] = await (await begun.execute(PARKED, {"views": views})).fetchall()
+            return int(found["spots"])
 
     async def close(self) -> None:
         if self._connection is not None:

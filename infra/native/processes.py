@@ -9,6 +9,8 @@ from pathlib import Path
 from infra.native.state import State
 from infra.plan import Plan, Process
 
+CHOSEN = ("HEADRACE_PROJECTION_LANE",)  # what a person may choose for all processes
+
 
 def told(state: State, credentials: Path, plan: Plan, principal: str, process: Process | None = None) -> dict[str, str]:
     """The settings of a process or job of a principal, by name; its secrets are files."""
@@ -22,6 +24,7 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
         "HEADRACE_POSTGRES_HOST": "127.0.0.1",
         "HEADRACE_POSTGRES_PORT": str(state.port("postgres.api")),
         "HEADRACE_OIDC_ISSUER": f"https://127.0.0.1:{state.port('issuer.api')}",
+        **{name: os.environ[name] for name in CHOSEN if name in os.environ},
     }
     if process is not None:
         settings["HEADRACE_API_PORT"] = str(state.port(f"{process.name}.api"))

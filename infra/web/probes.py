@@ -23,6 +23,8 @@ def probes(health: Health, inside: Mapping[str, Endpoint]) -> Application:
     app = Application("health", Rules(peers=None, body_limit=BODY_LIMIT, headers=(NOSNIFF,)), None)
 
     async def livez(_: Request) -> Response:
+        if dead := health.deadly():
+            return answer(503, {"status": "dead", "checks": dead})
         return answer(200, {"status": "alive"})
 
     async def readyz(_: Request) -> Response:

@@ -1,0 +1,179 @@
+"""The lane for volume: a plain Kafka consumer that takes whole batches."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from domains.kernel import Domain
+from infra.kafka import librdkafka
+from infra.settings import Settings
+from projections.errors import ReadUnavailable
+from projections.postgres import PROJECTION
+from projections.progress import Freshness, Progress
+from projections.records import Arrived
+from projections.worker import Worker
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MOST = 4000
+WAIT_SECONDS = 0.2
+GATHER_SECONDS = 0.05
+ANSWER_SECONDS = 5.0
+REFUSED_SECONDS = 15.0  # librdkafka tries, and says so, more often than this
+REFUSALS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+    KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own errors are named so
+}
+TAKING: dict[str, Any] = {
+    "auto.offset.reset": "earliest",
+    "enable.auto.commit": False,
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 6000,
+    "heartbeat.interval.ms": 1000,
+    "queued.min.messages": 2 * MOST,
+    "queued.max.messages.kbytes": 32 * 1024,
+    "fetch.wait.max.ms": 100,
+    "reconnect.backoff.max.ms": 500,
+    "topic.metadata.refresh.interval.ms": 5000,
+    "log_level": 3,
+}
+
+
+class DirectLane:
+    """Takes up to `MOST` records at a time and commits their offsets after the rows.
+
+    It is of the same consumer group as the lane of faust, and goes on where that was; Kafka refuses both at once.
+    Partitions come and go only between two batches. One thread at a time calls the consumer.
+    """
+
+    def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
+        self._domain, self._worker = domain, worker
+        own = {"group.id": f"{domain.name}.{PROJECTION}.v1", "error_cb": self._erred, "on_commit": noted}
+        self._consumer = Consumer(librdkafka(settings, **TAKING, **own), logger=log)
+        self._progress = Progress(domain, self, freshness)
+        self._thread = ThreadPoolExecutor(1, f"{domain.events_topic} consumer")
+        self._refused: tuple[str, float] | None = None
+
+    def problem(self) -> str | None:
+        """Why records don't come or go, or None."""
+        if self._refused is not None and time.monotonic() - self._refused[1] < REFUSED_SECONDS:
+            return self._refused[0]
+        return self._progress.problem()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The lane, at work inside of the block."""
+        self._consumer.subscribe([self._domain.events_topic])
+        tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._progress.watch())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._calling(self._consumer.close)
+            self._thread.shutdown()
+
+    def assigned(self) -> Collection[int]:
+        return [place.partition for place in self._consumer.assignment()]
+
+    async def ends(self) -> Mapping[int, int]:
+        return await self._calling(self._ends)
+
+    async def begins(self, partition: int) -> int | None:
+        return await self._calling(partial(self._committed, partition))
+
+    async def published(self) -> int:
+        """How many records the topic has had, ours and others."""
+        return sum((await self.ends()).values())
+
+    async def _calling(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def _committed(self, partition: int) -> int:
+        topic = self._domain.events_topic
+        try:
+            [place] = self._consumer.committed([TopicPartition(topic, partition)], ANSWER_SECONDS)
+        except KafkaException as error:
+            raise ReadUnavailable(f"{topic}: {error.args[0].str()}") from error
+        return max(0, int(place.offset))
+
+    def _ends(self) -> dict[int, int]:
+        topic = self._domain.events_topic
+        try:
+            return {
+                number: self._consumer.get_watermark_offsets(TopicPartition(topic, number), ANSWER_SECONDS)[1]
+                for number in range(self._domain.partitions)
+            }
+        except KafkaException as error:
+            raise ReadUnavailable(f"{topic}: {error.args[0].str()}") from error
+
+    async def _work(self) -> None:
+        while True:
+            batch = await self._calling(self._take)
+            if not batch:
+                continue
+            await self._worker.work([arrived(message) for message in batch], self.published)
+            done = {message.partition(): message.offset() + 1 for message in batch}
+            for partition, offset in done.items():
+                self._progress.worked(partition, offset)
+            self._acknowledge(done)
+            if 1 < len(batch) < MOST:
+                # A busy topic is worked in larger batches; a lone event never waits.
+                await asyncio.sleep(GATHER_SECONDS)
+
+    def _take(self) -> list[Message]:
+        """What there is, as soon as there is something; nothing after a while."""
+        taken = self._consumer.consume(1, WAIT_SECONDS)
+        if taken:
+            taken += self._consumer.consume(MOST - 1, 0)
+        records = []
+        for message in taken:
+            if (error := message.error()) is None:
+                records.append(message)
+            else:
+                self._erred(error)
+        if records:
+            self._refused = None
+        return records
+
+    def _acknowledge(self, done: Mapping[int, int]) -> None:
+        """The offsets are a hint: what is lost of them comes again, and is passed over."""
+        places = [TopicPartition(self._domain.events_topic, number, offset) for number, offset in done.items()]
+        try:
+            self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            log.info("offsets were not committed: %s", error)
+
+    def _erred(self, error: KafkaError) -> None:
+        log.warning("the events topic: %s", error)
+        if error.code() in REFUSALS or error.fatal():
+            self._refused = f"{self._domain.events_topic}: {error.str()}", time.monotonic()
+
+
+def noted(error: KafkaError | None, _: object) -> None:
+    if error is not None:
+        log.info("offsets were not committed: %s", error)
+
+
+def arrived(message: Message) -> Arrived:
+    return Arrived(
+        str(message.topic()),
+        int(message.partition()),
+        int(message.offset()),
+        message.key(),
+        message.value(),
+        message.headers() or [],
+    )

@@ -1,0 +1,137 @@
+"""The lane of faust: many workers share the partitions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from domains.kernel import Domain
+from infra.kafka import MECHANISM, tls
+from infra.settings import Settings
+from projections.errors import ReadUnavailable
+from projections.postgres import PROJECTION
+from projections.progress import Freshness, Progress
+from projections.records import Arrived
+from projections.worker import Worker
+
+MOST = 1000
+BUFFERED = 4000
+GATHER_SECONDS = 0.05
+LARGEST_FETCH = 4 * 1024 * 1024
+
+
+class FaustLane:
+    """Runs a faust application in our own event loop, without its web server, tables and leader.
+
+    faust acknowledges whatever its agent did, also after an exception; so the agent only passes events on,
+    unacknowledged, and ours is the loop that works.
+    """
+
+    def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
+        self._domain, self._worker = domain, worker
+        self._waiting: asyncio.Queue[Any] = asyncio.Queue(BUFFERED)
+        self._app = application(settings, domain)
+        topic = self._app.topic(
+            domain.events_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        self._app.agent(topic, name=f"{domain.name}.{PROJECTION}")(self._take)
+        self._progress = Progress(domain, self, freshness)
+        self._began = self._working = False
+
+    def problem(self) -> str | None:
+        """Why records don't come or go, or None: a worker that is refused stays up, idle."""
+        return self._progress.problem()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The lane, at work inside of the block."""
+        await self._app.start()
+        self._began = True
+        tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._progress.watch())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._app.stop()
+
+    def assigned(self) -> Collection[int]:
+        if not self._began:
+            return ()
+        return [
+            place.partition for place in self._app.consumer.assignment() if place.topic == self._domain.events_topic
+        ]
+
+    async def ends(self) -> Mapping[int, int]:
+        places = [TP(self._domain.events_topic, number) for number in range(self._domain.partitions)]
+        try:
+            ends = await self._app.consumer.highwaters(*places)
+        except KafkaError as error:
+            raise ReadUnavailable(f"{self._domain.events_topic}: {type(error).__name__}: {error}") from error
+        return {place.partition: end for place, end in ends.items()}
+
+    async def begins(self, partition: int) -> int | None:
+        if self._working or not self._waiting.empty():
+            return None
+        position: int | None = await self._app.consumer.position(TP(self._domain.events_topic, partition))
+        return position
+
+    async def published(self) -> int:
+        """How many records the topic has had, ours and others."""
+        return sum((await self.ends()).values())
+
+    async def _take(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            await self._waiting.put(event)
+
+    async def _work(self) -> None:
+        while True:
+            batch = [await self._waiting.get()]
+            self._working = True
+            while len(batch) < MOST and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            await self._worker.work([arrived(event.message) for event in batch], self.published)
+            for event in batch:
+                event.ack()
+                self._progress.worked(event.message.partition, event.message.offset + 1)
+            self._working = False
+            if 1 < len(batch) < MOST:
+                # A busy topic is worked in larger batches; a lone event never waits.
+                await asyncio.sleep(GATHER_SECONDS)
+
+
+def arrived(message: Any) -> Arrived:
+    headers = message.headers.items() if hasattr(message.headers, "items") else message.headers or ()
+    return Arrived(message.topic, message.partition, message.offset, message.key, message.value, list(headers))
+
+
+def application(settings: Settings, domain: Domain) -> Any:
+    """A faust application that declares nothing, listens nowhere and unpickles nothing."""
+    settings.need("kafka_bootstrap")
+    credentials = faust.SASLCredentials(
+        username=settings.principal, password=settings.password, mechanism=MECHANISM, ssl_context=tls(settings)
+    )
+    return faust.App(
+        f"{domain.name}.{PROJECTION}.v1",
+        broker=f"kafka://{settings.kafka_bootstrap}",
+        broker_credentials=credentials,
+        broker_client_id=settings.principal,
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=1.0,
+        broker_commit_interval=0.5,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=LARGEST_FETCH,
+        store="memory://",
+        autodiscover=False,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        loghandlers=[],
+        key_serializer="raw",
+        value_serializer="raw",
+    )

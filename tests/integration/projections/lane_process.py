@@ -1,0 +1,27 @@
+"""A worker to be killed: lane_process.py <faust|direct> <domain>."""
+
+import asyncio
+import sys
+
+from infra.logs import Lines
+from infra.postgres import conninfo
+from infra.settings import load
+from projections.__main__ import LANES
+from projections.plan import read_database
+from projections.postgres import PostgresDatabase
+from projections.publish import KafkaPublisher
+from projections.worker import Worker
+from tests.integration.projections.counting import counting
+
+
+async def main(lane: str, name: str) -> None:
+    settings, domain = load(), counting(name)
+    place = conninfo(settings, read_database(domain))
+    publisher = KafkaPublisher(settings, domain)
+    worker = Worker(domain, PostgresDatabase(place, domain), publisher, Lines("lane"), lambda: None)
+    async with LANES[lane](settings, domain, worker, PostgresDatabase(place, domain)).running():
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
