@@ -21,10 +21,10 @@ from infra.native import Native, here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
 from projections import (
-    bench,  # noqa: F401  # it registers its commands
     parked_commands,  # noqa: F401  # it registers its commands
     rebuild_commands,  # noqa: F401  # it registers its commands
 )
+from projections.bench import lanes, rebuild  # noqa: F401  # they register their commands
 from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
 from projections.plan import read_database

@@ -34,7 +34,7 @@ class FaustLane:
     def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
         self._domain, self._worker = domain, worker
         self._waiting: asyncio.Queue[Any] = asyncio.Queue(BUFFERED)
-        self._app = application(settings, domain)
+        self._app = application(settings, f"{domain.name}.{PROJECTION}.v1")
         topic = self._app.topic(
             domain.events_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
@@ -110,14 +110,14 @@ def arrived(message: Any) -> Arrived:
     return Arrived(message.topic, message.partition, message.offset, message.key, message.value, list(headers))
 
 
-def application(settings: Settings, domain: Domain) -> Any:
+def application(settings: Settings, group: str) -> Any:
     """A faust application that declares nothing, listens nowhere and unpickles nothing."""
     settings.need("kafka_bootstrap")
     credentials = faust.SASLCredentials(
         username=settings.principal, password=settings.password, mechanism=MECHANISM, ssl_context=tls(settings)
     )
     return faust.App(
-        f"{domain.name}.{PROJECTION}.v1",
+        group,
         broker=f"kafka://{settings.kafka_bootstrap}",
         broker_credentials=credentials,
         broker_client_id=settings.principal,
