@@ -36,7 +36,7 @@ from projections.publish import KafkaPublisher
 from projections.republish import Republisher
 from projections.service import read_side
 from projections.views import Views
-from projections.worker import Worker
+from projections.worker import Worker, collect_less
 
 PATIENCE_SECONDS = 60
 LANES: Mapping[str, type[FaustLane] | type[DirectLane]] = {"faust": FaustLane, "direct": DirectLane}
@@ -51,6 +51,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         await views.open()
         stack.push_async_callback(views.close)
         if role in ("worker", "all"):
+            collect_less()
             database = PostgresDatabase(place, domain)
             stack.push_async_callback(database.close)
             lines = Lines(settings.principal)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import faust
@@ -13,6 +14,7 @@ from domains.kernel import Domain
 from infra.kafka import MECHANISM, tls
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
+from projections.faust_consumer import Straight
 from projections.postgres import PROJECTION
 from projections.progress import Freshness, Progress
 from projections.records import Arrived
@@ -27,8 +29,8 @@ LARGEST_FETCH = 4 * 1024 * 1024
 class FaustLane:
     """Runs a faust application in our own event loop, without its web server, tables and leader.
 
-    faust acknowledges whatever its agent did, also after an exception; so the agent only passes events on,
-    unacknowledged, and ours is the loop that works.
+    faust acknowledges whatever its agent did, also after an exception; so its agent, which says what to subscribe to,
+    sees no record: they come by a queue, unacknowledged, and ours is the loop that works.
     """
 
     def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
@@ -38,7 +40,8 @@ class FaustLane:
         topic = self._app.topic(
             domain.events_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
-        self._app.agent(topic, name=f"{domain.name}.{PROJECTION}")(self._take)
+        self._app.agent(topic, name=f"{domain.name}.{PROJECTION}")(nothing)
+        self._app.transport.Consumer = partial(Straight, self._waiting)
         self._progress = Progress(domain, self, freshness)
         self._began = self._working = False
 
@@ -85,24 +88,25 @@ class FaustLane:
         """How many records the topic has had, ours and others."""
         return sum((await self.ends()).values())
 
-    async def _take(self, stream: Any) -> None:
-        async for event in stream.noack().events():
-            await self._waiting.put(event)
-
     async def _work(self) -> None:
         while True:
             batch = [await self._waiting.get()]
             self._working = True
             while len(batch) < MOST and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
-            await self._worker.work([arrived(event.message) for event in batch], self.published)
-            for event in batch:
-                event.ack()
-                self._progress.worked(event.message.partition, event.message.offset + 1)
+            await self._worker.work([arrived(message) for message in batch], self.published)
+            for message in batch:
+                self._app.consumer.ack(message)
+                self._progress.worked(message.partition, message.offset + 1)
             self._working = False
             if 1 < len(batch) < MOST:
                 # A busy topic is worked in larger batches; a lone event never waits.
                 await asyncio.sleep(GATHER_SECONDS)
+
+
+async def nothing(stream: Any) -> None:
+    async for _ in stream.noack().events():
+        raise AssertionError("records come by the queue")
 
 
 def arrived(message: Any) -> Arrived:

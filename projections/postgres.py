@@ -19,6 +19,8 @@ from projections.rows import AnyView, Mark, split
 from projections.tables import Table, signature, tables
 
 PROJECTION = "views"
+# A worker that is stopped in the middle of a transaction must not hold others up for longer.
+PAUSED = " -c idle_in_transaction_session_timeout=8s"
 # What fails again whenever it is tried: the server says so, or a value can't even be sent.
 UNFIT = (DataError, IntegrityError, ProgramLimitExceeded, ValueError, TypeError, AttributeError)
 POSITIONS, ADVANCE, LOCK, FRESH, COUNTED, PARKED = (
@@ -62,9 +64,9 @@ class PostgresDatabase:
 
     async def _open(self) -> AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = await AsyncConnection.connect(
-                autocommit=True, row_factory=dict_row, **parameters(self._conninfo)
-            )
+            place = parameters(self._conninfo)
+            place["options"] += PAUSED
+            self._connection = await AsyncConnection.connect(autocommit=True, row_factory=dict_row, **place)
         return self._connection
 
 

@@ -20,7 +20,7 @@ from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.records import Arrived
 from projections.tables import Table
-from projections.worker import Published, Worker
+from projections.worker import Published, Worker, collect_less
 
 SECONDS = 600
 
@@ -42,6 +42,7 @@ class Timed(Worker):
 
 async def lane(place: Place, kind: type[FaustLane] | type[DirectLane]) -> Round:
     """A lane with everything that it does in service."""
+    collect_less()
     working, noted = (PostgresDatabase(place.conninfo, place.domain) for _ in range(2))
     publisher = KafkaPublisher(place.settings, place.domain)
     worker = Timed(place.domain, working, publisher, Lines(place.settings.principal), lambda: None)
