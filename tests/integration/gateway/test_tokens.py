@@ -8,7 +8,9 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from fastapi import Response
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -61,6 +63,28 @@ def stretched(world):
     return f"{head}.{body}.{signature}AA"
 
 
+def signed(world, header, payload):
+    """The issuer's own signature over exactly these bytes."""
+    key, _ = world.key()
+    signing = f"{encoded(header)}.{encoded(payload)}"
+    der = key.private_key.sign(signing.encode(), ec.ECDSA(hashes.SHA256()))
+    first, second = decode_dss_signature(der)
+    return f"{signing}.{encoded(first.to_bytes(32, 'big') + second.to_bytes(32, 'big'))}"
+
+
+def doubled(world, **first):
+    """A claim that stands twice: whoever reads the first one and whoever reads the last one would differ."""
+    claims = json.dumps(world.claims())
+    header = {"alg": "ES256", "kid": world.key()[1], "typ": "at+jwt"}
+    return signed(world, header, f"{json.dumps(first)[:-1]}, {claims[1:]}".encode())
+
+
+def doubled_header(world):
+    kid = world.key()[1]
+    header = f'{{"alg": "none", "alg": "ES256", "kid": "{kid}", "typ": "at+jwt"}}'
+    return signed(world, header.encode(), world.claims())
+
+
 def nested(world):
     head, _, signature = world.token().split(".")
     return f"{head}.{encoded(b'[' * 5000)}.{signature}"
@@ -103,6 +127,13 @@ BAD = {
     "scopes that are no text": lambda world: world.token(scope=["parcels:read"]),
     "claims changed after signing": changed,
     "a stretched signature": stretched,
+    "a claim twice": lambda world: doubled(world, sub="mallory"),
+    "scopes twice": lambda world: doubled(world, scope="nothing"),
+    "an algorithm twice": doubled_header,
+    "of a tenant": lambda world: world.token(tenant="mill"),
+    "claims that are a list": lambda world: signed(
+        world, {"alg": "ES256", "kid": world.key()[1], "typ": "at+jwt"}, [world.claims()]
+    ),
     "a payload nested deeply": nested,
     "a payload that is a list": lambda _: f"{encoded({'alg': 'ES256'})}.{encoded([])}.AAAA",
     "an encrypted token": lambda world: f"{world.token()}.AAAA.AAAA",
