@@ -66,7 +66,7 @@ async def carried_out(domain: Domain, handler: Handler, asked: Asked) -> Answer:
     body = {"stream": appended.stream, "version": appended.version, "position": appended.position}
     headers = {
         "etag": f'"{appended.version}"',
-        "location": f"/v1/{domain.name}/{asked.id}/events",
+        "location": f"/v{asked.form}/{domain.name}/{asked.id}/events",
         "consistency-token": consistency.encode(domain.name, appended.stream, appended.position),
     }
     return Answer(201, headers, orjson.dumps(body))

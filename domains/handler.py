@@ -29,7 +29,8 @@ NOBODY = Metadata()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One command as it came in: `body` is JSON, `expected` what the caller demands of the version.
+    """One command as it came in: `body` is JSON in the form of `form`, a version of the domain's addresses;
+    `expected` is what the caller demands of the stream's version.
 
     `owner` is whose the aggregate must be; None: anybody's.
     """
@@ -41,6 +42,7 @@ class Request:
     idempotency_key: str | None = None
     metadata: Metadata = NOBODY
     owner: str | None = None
+    form: int = 1
 
 
 class Handler:
@@ -147,14 +149,14 @@ def demand(stream: str, expected: Expected, actual: int) -> None:
 
 def parse(domain: Domain, request: Request) -> Command:
     """The command of a request. The path names the aggregate, so the body must not."""
-    model = domain.commands.get(request.command)
-    if model is None:
+    version = domain.version(request.form)
+    if version is None or request.command not in domain.commands:
         raise UnknownCommand(domain.name, request.command)
     fields = parse_object(request.body)
     if domain.identity in fields:
         raise InvalidCommand([fault(domain.identity, "extra_forbidden", "is given by the path")])
     try:
-        return model.model_validate({**fields, domain.identity: request.id})
+        return version.command(domain, request.command, {**fields, domain.identity: request.id})
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         raise InvalidCommand([fault(place(each["loc"]), each["type"], each["msg"]) for each in faults[:20]]) from None

@@ -144,6 +144,53 @@ class Upcaster:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """Another form of a command's body or of a view's row, and the pure function to or from the domain's own."""
+
+    model: type[BaseModel]
+    change: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a domain's addresses, `/v<number>/<domain>/…`.
+
+    `commands` has the bodies that have another form than the domain's own, each with what makes the command of it;
+    `views` the rows, each with what makes it of the domain's row. `deprecated` is since when callers are asked to
+    take a newer version, `sunset` until when this one is served at least.
+    """
+
+    number: int
+    commands: Mapping[str, Form] = field(default_factory=dict)
+    views: Mapping[str, Form] = field(default_factory=dict)
+    deprecated: datetime | None = None
+    sunset: datetime | None = None
+
+    def body(self, domain: "Domain", command: str) -> type[BaseModel]:
+        """What a command's body is in this version; its aggregate is named by the path."""
+        form = self.commands.get(command)
+        return form.model if form else domain.commands[command]
+
+    def command(self, domain: "Domain", name: str, fields: Mapping[str, Any]) -> Command:
+        """The domain's command that a body stands for. Raises pydantic's `ValidationError`."""
+        if (form := self.commands.get(name)) is None:
+            return domain.commands[name].model_validate(fields)
+        command: Command = form.change(form.model.model_validate(fields))
+        return command
+
+    def row(self, view: View[Any, Any]) -> type[BaseModel]:
+        """What a view's row is in this version."""
+        form = self.views.get(view.name)
+        return form.model if form else view.row
+
+    def shown(self, view: View[Any, Any], row: Row) -> BaseModel:
+        """A row of a view as this version shows it."""
+        form = self.views.get(view.name)
+        shown: BaseModel = form.change(row) if form else row
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """One domain, declared once: routes, topics, rights, tables and documents derive from it.
 
@@ -152,7 +199,8 @@ class Domain:
     `events` maps each type name to its model; a type name, once recorded, is a promise: a type has a model, or an
     upcaster that brings what was recorded to the next version.
     `scopes` are what tokens need for commands that take another scope than the domain's own. `owner` is the field of
-    the aggregate's state, of commands and of access tokens that names whose an aggregate is.
+    the aggregate's state, of commands and of access tokens that names whose an aggregate is. `versions` are those of
+    its addresses that are served.
     """
 
     name: str
@@ -167,6 +215,7 @@ class Domain:
     compositions: tuple[Composition, ...] = ()
     scopes: Mapping[str, str] = field(default_factory=dict)
     owner: str | None = None
+    versions: tuple[Version, ...] = (Version(1),)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -189,6 +238,11 @@ class Domain:
         if len(set(names)) != len(names):
             raise NotADomain(f"domain {self.name!r}: two views have the same name")
         check_access(self)
+        check_versions(self)
+
+    def version(self, number: int) -> Version | None:
+        """The version of that number, or None."""
+        return next((version for version in self.versions if version.number == number), None)
 
     def command_scope(self, command: str) -> str:
         """What a token needs for a command."""
@@ -275,3 +329,18 @@ def check_access(domain: Domain) -> None:
         raise NotADomain(f"domain {domain.name!r}: a view has an owner, and the domain has none")
     if domain.owner is not None and not hasattr(domain.decider.initial, domain.owner):
         raise NotADomain(f"domain {domain.name!r}: its aggregates have no field {domain.owner!r}")
+
+
+def check_versions(domain: Domain) -> None:
+    """Raises `NotADomain` for versions that can't be told apart, or that give forms to nothing."""
+    numbers = [version.number for version in domain.versions]
+    if not numbers or numbers != sorted(set(numbers)) or numbers[0] < 1:
+        raise NotADomain(f"domain {domain.name!r}: its versions are not numbered 1, 2, 3 …")
+    for version in domain.versions:
+        known = {*domain.commands, *(view.name for view in domain.views)}
+        if unknown := {*version.commands, *version.views} - known:
+            raise NotADomain(f"domain {domain.name!r}: v{version.number} has a form for {min(unknown)!r}")
+        if any(domain.identity not in form.model.model_fields for form in version.commands.values()):
+            raise NotADomain(f"domain {domain.name!r}: a command of v{version.number} has no {domain.identity!r}")
+        if version.sunset and not (version.deprecated and version.deprecated < version.sunset):
+            raise NotADomain(f"domain {domain.name!r}: v{version.number} ends before it is deprecated")

@@ -156,6 +156,7 @@ def fingerprint(asked: Asked, keys: Sequence[DataKey] = ()) -> bytes:
         version_of(asked.expected),
         asked.metadata.actor,
         asked.owner,
+        asked.form,
     )
     digest = sha256(repr(said).encode() + b"\n" + asked.body.strip()).digest()
     for key in keys:
@@ -187,6 +188,7 @@ def record(domain: Domain, id: str, asked: Asked) -> bytes:
         "idempotencykey": asked.idempotency_key,
         "expectedversion": version_of(asked.expected),
         "owner": asked.owner,
+        "form": asked.form,
         **metadata,
     }
     given = {name: value for name, value in envelope.items() if value is not None}
@@ -210,6 +212,7 @@ def unpacked(domain: Domain, value: bytes | None) -> tuple[str, Asked]:
         text(envelope, "idempotencykey"),
         Metadata(**metadata),
         text(envelope, "owner") if "owner" in envelope else None,
+        form_of(envelope.get("form")),
     )
     return text(envelope, "id"), asked
 
@@ -229,6 +232,13 @@ def text(envelope: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 1024:
         raise StrangeCommand(f"the attribute {name} is not a text")
     return value
+
+
+def form_of(form: object) -> int:
+    """The version of the addresses whose form the body has; records from before there were others have none."""
+    if form is not None and (not isinstance(form, int) or isinstance(form, bool)):
+        raise StrangeCommand("the attribute form is not a version of addresses")
+    return 1 if form is None else form
 
 
 def expected_of(version: object) -> Expected:

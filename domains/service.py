@@ -86,8 +86,8 @@ def write_side(
         return shown_operation(found)
 
     add(app, "/v1/operations/{id}", operation, "GET")
-    add(app, f"/v1/{domain.name}/{{id}}/events", events, "GET")
-    add(app, f"/v1/{domain.name}/{{id}}/{{command}}", command, "POST")
+    add(app, f"/v{{version:int}}/{domain.name}/{{id}}/events", events, "GET")
+    add(app, f"/v{{version:int}}/{domain.name}/{{id}}/{{command}}", command, "POST")
     return app
 
 
@@ -106,7 +106,7 @@ async def asked_for(request: Request, identity: Identity, owner: str | None) -> 
     )
     path = request.path_params
     wanted, once = expected(request), key(request, identity)
-    return Asked(path["id"], path["command"], await request.body(), wanted, once, metadata, owner)
+    return Asked(path["id"], path["command"], await request.body(), wanted, once, metadata, owner, path["version"])
 
 
 def expected(request: Request) -> Expected:

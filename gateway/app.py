@@ -12,11 +12,12 @@ from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp
 
 from domains.kernel import Domain
+from gateway import docs
 from gateway.address import address_of
 from gateway.cors import Cors
+from gateway.documents import WHOLE, described
 from gateway.instance import Limits
 from gateway.limiter import PATH, Limiter, quotas
-from gateway.openapi import document
 from gateway.pages import page
 from gateway.peers import Peers
 from gateway.proxy import Proxy, Services
@@ -67,11 +68,14 @@ def gateway(
 
     app = application("Headrace", settings, health, peers=None, body_limit=BODY_LIMIT, lifespan=lifespan, before=before)
     app.inside[PATH] = limiter.answer
-    described = orjson.dumps(document(domains))
+    documents = described(domains)
     listed = orjson.dumps(overview(domains))
 
-    async def openapi(_: Request) -> Response:
-        return Response(described, headers=CACHED, media_type="application/json")
+    async def document(request: Request) -> Response:
+        found = documents.get(request.path_params.get("name", WHOLE))
+        if found is None:
+            raise Problem(404, "not-found", "there is no document of this name")
+        return Response(found, headers=CACHED, media_type="application/json")
 
     async def versions(_: Request) -> Response:
         return Response(listed, headers=CACHED, media_type="application/json")
@@ -82,7 +86,9 @@ def gateway(
             raise Problem(404, "not-found", "there is no problem of this name")
         return Response(text, headers=CACHED, media_type="text/html; charset=utf-8")
 
-    app.add_route("/openapi.json", openapi, methods=["GET"])
+    app.add_route("/openapi.json", document, methods=["GET"])
+    app.add_route("/documents/{name}.json", document, methods=["GET"])
+    docs.add(app, documents)
     app.add_route("/v1", versions, methods=["GET"])
     app.add_route("/problems/{slug}", problems, methods=["GET"])
     return app

@@ -3,21 +3,27 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from functools import cache
 from typing import Literal
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
-from domains.kernel import Composition, Domain, Part
+from domains.kernel import Composition, Domain, Part, Version
 from infra.web import Problem
 
 Side = Literal["write", "read"]
 Kind = Literal["command", "read", "admin"]
 SIDES: tuple[Side, ...] = ("write", "read")
-PREFIX = b"/v1/"
+PREFIX = tuple(b"/v%d/" % number for number in range(1, 10))
+DOCUMENTATION = "/docs"
 EVENTS = "events"
+FIRST = "v1"
 OPERATIONS = "operations"
 OPERATION = f"/v1/{OPERATIONS}/{{id}}"
 STREAMS_READ = "streams:read"
 SIMPLE = re.compile(rb"[A-Za-z0-9_-]+")
+IN_PATHS = "/%:@!$&'()*+,;="
 FORBIDDEN = (".", "..")
 SEPARATOR_OR_CONTROL = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
 MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -25,12 +31,17 @@ MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The service that answers, the scope that it takes, and the declared route for logs and measurements."""
+    """The service that answers, the scope that it takes, and the declared route for logs and measurements.
+
+    `version` is the one that was asked for, and `newest` the number of the newest that there is.
+    """
 
     domain: str
     side: Side
     scope: str
     template: str
+    version: Version
+    newest: int
 
     @property
     def kind(self) -> Kind:
@@ -38,6 +49,16 @@ class Target:
         if self.scope == STREAMS_READ:
             return "admin"
         return "command" if self.side == "write" and self.template != OPERATION else "read"
+
+    def notes(self, raw_path: bytes) -> list[tuple[bytes, bytes]]:
+        """What each answer of a version says that is to go: since when and until when (RFC 9745, RFC 8594)."""
+        since, until = self.version.deprecated, self.version.sunset
+        if since is None:
+            return []
+        successor = quote(raw_path.replace(b"/v%d/" % self.version.number, b"/v%d/" % self.newest, 1), safe=IN_PATHS)
+        links = [f'<{DOCUMENTATION}>; rel="deprecation"; type="text/html"', f'<{successor}>; rel="successor-version"']
+        found = [(b"deprecation", b"@%d" % since.timestamp()), (b"link", ", ".join(links).encode())]
+        return [*found, (b"sunset", http_date(until).encode())] if until else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +75,43 @@ class Composed:
     def template(self) -> str:
         return f"/v1/{self.composition.things}/{{key}}/{self.composition.name}"
 
+    def notes(self, _: bytes) -> list[tuple[bytes, bytes]]:
+        """Compositions have one version."""
+        return []
+
 
 class Routes:
-    """The addresses of all domains. What a domain calls its own comes before what others compose."""
+    """The addresses of all domains, in each of their versions.
+
+    What a domain calls its own comes before what others compose.
+    """
 
     def __init__(self, domains: Mapping[str, Domain]) -> None:
-        self._domains = {name: targets(domain) for name, domain in domains.items()}
+        self._domains: dict[tuple[str, ...], Targets] = {
+            (f"v{version.number}", name): targets(domain, version)
+            for name, domain in domains.items()
+            for version in domain.versions
+        }
         self._composed = {
-            (one.things, one.name): (one, f"{domain.name}:read", [part_scope(domains, part) for part in one.parts])
+            (FIRST, one.things, one.name): (
+                one,
+                f"{domain.name}:read",
+                [part_scope(domains, part) for part in one.parts],
+            )
             for domain in domains.values()
             for one in domain.compositions
         }
 
     def find(self, method: str, raw_path: bytes) -> Target | Composed:
         """The target of a request. Raises `Problem` 400, 404 or 405."""
-        segments = [plain(segment) for segment in raw_path.removeprefix(PREFIX).split(b"/")]
-        if segments[0] == OPERATIONS:
-            segments = [operated(segments), *segments]
-        found = self._domains.get(segments[0])
-        by_method: Mapping[str, Target | Composed] = found.by_method(segments[1:]) if found else {}
-        if not by_method and len(segments) == 3 and (segments[0], segments[2]) in self._composed:
-            composition, scope, scopes = self._composed[segments[0], segments[2]]
-            by_method = {"GET": Composed(composition, segments[1], scope, scopes)}
+        segments = [plain(segment) for segment in raw_path[1:].split(b"/")]
+        if segments[:2] == [FIRST, OPERATIONS]:
+            segments = [FIRST, operated(segments[1:]), *segments[1:]]
+        found = self._domains.get(tuple(segments[:2]))
+        by_method: Mapping[str, Target | Composed] = found.by_method(segments[2:]) if found else {}
+        if not by_method and len(segments) == 4 and (segments[0], segments[1], segments[3]) in self._composed:
+            composition, scope, scopes = self._composed[segments[0], segments[1], segments[3]]
+            by_method = {"GET": Composed(composition, segments[2], scope, scopes)}
         if not by_method:
             raise nothing()
         if method not in by_method:
@@ -111,17 +147,20 @@ class Targets:
         return found
 
 
-def targets(domain: Domain) -> Targets:
-    name, base = domain.name, f"/v1/{domain.name}"
+def targets(domain: Domain, version: Version) -> Targets:
+    name, base, newest = domain.name, f"/v{version.number}/{domain.name}", domain.versions[-1].number
     scopes = {view.name: domain.view_scope(view.name) for view in domain.views}
+
+    def target(side: Side, scope: str, path: str) -> Target:
+        return Target(name, side, scope, f"{base}/{path}", version, newest)
+
     return Targets(
-        commands={
-            one: Target(name, "write", domain.command_scope(one), f"{base}/{{id}}/{one}") for one in domain.commands
-        },
-        lists={view: Target(name, "read", scope, f"{base}/{view}") for view, scope in scopes.items()},
-        rows={view: Target(name, "read", scope, f"{base}/{view}/{{key}}") for view, scope in scopes.items()},
-        operation=Target(name, "write", f"{name}:write", OPERATION),
-        events=Target(name, "write", STREAMS_READ, f"{base}/{{id}}/{EVENTS}"),
+        commands={one: target("write", domain.command_scope(one), f"{{id}}/{one}") for one in domain.commands},
+        lists={view: target("read", scope, view) for view, scope in scopes.items()},
+        rows={view: target("read", scope, f"{view}/{{key}}") for view, scope in scopes.items()},
+        # Operations have one form in all versions, so their address is of none that goes.
+        operation=Target(name, "write", f"{name}:write", OPERATION, Version(1), 1),
+        events=target("write", STREAMS_READ, f"{{id}}/{EVENTS}"),
     )
 
 
@@ -133,6 +172,11 @@ def part_scope(domains: Mapping[str, Domain], part: Part) -> str:
 def operated(segments: list[str]) -> str:
     """The domain whose operation this is: its name stands before the last hyphen."""
     return segments[1].rpartition("-")[0] if len(segments) == 2 else ""
+
+
+@cache
+def http_date(moment: datetime) -> str:
+    return format_datetime(moment, usegmt=True)
 
 
 def plain(segment: bytes) -> str:

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from fastapi import Request, Response
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from domains.access import NOBODY, bound_to
 from domains.kernel import Domain, Row
@@ -45,8 +45,8 @@ def read_side(
     async def page(request: Request) -> Response:
         return await answered(queries.page(request, verifier))
 
-    app.add_route(f"/v1/{domain.name}/{{view}}/{{key}}", one, methods=["GET"])
-    app.add_route(f"/v1/{domain.name}/{{view}}", page, methods=["GET"])
+    app.add_route(f"/v{{version:int}}/{domain.name}/{{view}}/{{key}}", one, methods=["GET"])
+    app.add_route(f"/v{{version:int}}/{domain.name}/{{view}}", page, methods=["GET"])
     return app
 
 
@@ -79,7 +79,7 @@ class Queries:
         if row is None or not owned(view, row, owner):
             told = aged(progress) | (parked if owner is None else {})
             raise Problem(404, "unknown-key", f"{view.name} has no row for this key", headers=told)
-        [body] = await bodies([row], self._keys)
+        [body] = await bodies([self._shown(request, view, row)], self._keys)
         response = self._response(request, body, progress)
         response.headers.update(parked)
         return response
@@ -95,7 +95,8 @@ class Queries:
         progress = await self._wait(request)
         rows = await self._views.page(view, filters, after, limit + 1)
         more = len(rows) > limit
-        items = b",".join(await bodies(rows[:limit], self._keys))
+        shown = [self._shown(request, view, row) for row in rows[:limit]]
+        items = b",".join(await bodies(shown, self._keys))
         following = f'"{cursor(view, rows[limit - 1])}"' if more else "null"
         return self._response(request, b'{"items":[' + items + b'],"next":' + following.encode() + b"}", progress)
 
@@ -108,11 +109,17 @@ class Queries:
         """The view that is asked for, and whose rows the caller may see; None: anybody's."""
         name = request.path_params["view"]
         owner = bound_to(self._domain, await identify(request, verifier, self._domain.view_scope(name)))
-        if (view := self._domain.view(name)) is None:
+        view = self._domain.view(name)
+        if view is None or self._domain.version(request.path_params["version"]) is None:
             raise Problem(404, "unknown-view", f"{self._domain.name} has no view of that name")
         if owner == NOBODY or (owner is not None and view.owner is None):
             raise not_yours()
         return view, owner
+
+    def _shown(self, request: Request, view: AnyView, row: Row) -> BaseModel:
+        version = self._domain.version(request.path_params["version"])
+        assert version is not None  # noqa: S101  # the view was found in it
+        return version.shown(view, row)
 
     async def _wait(self, request: Request) -> Progress:
         """Waits until the views have seen what the caller has, or says that they have not."""

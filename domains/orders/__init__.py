@@ -1,6 +1,7 @@
 """Orders: placed, cancelled, returned."""
 
 from domains.kernel import Composition, Decider, Domain, Part, View
+from domains.orders.api import v1, v2
 from domains.orders.commands import CancelOrder, PlaceOrder, ReturnLines
 from domains.orders.events import CreditNoteIssued, LinesReturned, OrderCancelled, OrderPlaced
 from domains.orders.model import Order, decide, evolve, initial
@@ -42,6 +43,7 @@ domain = Domain(
         ),
     ),
     owner=OWNER,
+    versions=(v1, v2),
 )
 
 __all__ = ["domain"]

@@ -1,0 +1,77 @@
+"""headrace api record | check"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from domains.discovery import discover
+from domains.promises import Change
+from gateway.compatibility import Document, changes
+from gateway.documents import numbers
+from gateway.openapi import document
+from infra.console import Exit, fail, out, show_json
+
+app = typer.Typer()
+api = typer.Typer(no_args_is_help=True, help="Hold the addresses of today against what was promised.")
+app.add_typer(api, name="api")
+
+FOLDER = Path("tests/api")
+Folder = Annotated[Path, typer.Option("--folder", help="Where the recorded documents are.")]
+
+
+@api.command("record")
+def record(folder: Folder = FOLDER) -> None:
+    """Keep the OpenAPI document of each version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, described in documents().items():
+        file(folder, number).write_text(text(described), encoding="utf-8")
+        out.print(str(file(folder, number)))
+
+
+@api.command("check")
+def check(
+    folder: Folder = FOLDER, as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")] = False
+) -> None:
+    """Compare each version with what was recorded. Exit 5: a caller of before would notice."""
+    found = list[Change]()
+    recorded = sorted(folder.glob("v*.json"))
+    if not recorded:
+        raise fail(f"there is no document in {folder}", Exit.NOT_FOUND, "headrace api record")
+    current = documents()
+    for kept in recorded:
+        number = int(kept.stem.removeprefix("v"))
+        found += changes(json.loads(kept.read_text(encoding="utf-8")), current.get(number, {"paths": {}}))
+    if as_json:
+        show_json([*map(asdict, found)])
+    else:
+        show(found)
+    if any(change.breaking for change in found):
+        raise typer.Exit(Exit.UNVERIFIED)
+
+
+def show(found: list[Change]) -> None:
+    if found:
+        table = Table("where", "what", "")
+        for change in found:
+            table.add_row(escape(change.path), escape(change.what), "[red]breaking[/]" if change.breaking else "safe")
+        out.print(table)
+    out.print(f"{sum(change.breaking for change in found)} of {len(found)} changes are breaking")
+
+
+def documents() -> dict[int, Document]:
+    """The document of each version as it is today."""
+    domains = discover()
+    return {number: document(domains, number) for number in numbers(domains)}
+
+
+def file(folder: Path, number: int) -> Path:
+    return folder / f"v{number}.json"
+
+
+def text(described: Document) -> str:
+    return json.dumps(described, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,103 @@
+"""Two versions of one domain side by side, and documents whose examples are what they say."""
+
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from domains.orders import domain
+from gateway.openapi import document
+
+STAFF = " ".join((*domain.every_scope, "streams:read"))
+AT = "2010-12-01T08:26:00Z"
+PRICED = {"sku": "85123A", "quantity": 6, "price": {"amount": "2.55", "currency": "GBP"}}
+PLACE = {"customer": "ann", "placed_at": AT, "lines": [PRICED]}
+
+
+async def test_both_versions_stand_on_one_domain(system):
+    status, _, headers = await system.ask("gateway", "POST", "/v2/orders/v-2/place", system.token(STAFF), PLACE)
+    assert (status, headers["location"]) == (201, "/v2/orders/v-2/events")
+    for version in (1, 2):
+        found = await system.ask("gateway", "GET", f"/v{version}/orders/v-2/events", system.token(STAFF))
+        (event,) = json.loads(found[1])["events"]
+        assert (event["type"], event["data"]["total"], event["data"]["currency"]) == (
+            "orders.OrderPlaced.v1",
+            "15.30",
+            "GBP",
+        )
+    repeated = {"customer": "ann", "placed_at": AT, "currency": "GBP"} | {
+        "lines": [{"sku": "85123A", "quantity": 6, "unit_price": "2.55"}]
+    }
+    again = await system.ask("gateway", "POST", "/v1/orders/v-2/place", system.token(STAFF), repeated)
+    assert (again[0], json.loads(again[1])["version"]) == (201, 1)
+
+
+async def test_a_row_has_the_form_of_its_version(system):
+    first = await system.ask("gateway", "GET", "/v1/orders/order-details/ann-1", system.token(STAFF))
+    second = await system.ask("gateway", "GET", "/v2/orders/order-details/ann-1", system.token(STAFF))
+    assert json.loads(first[1])["total"] == "0.00"
+    assert json.loads(second[1])["total"] == {"amount": "0.00", "currency": ""}
+    page = await system.ask("gateway", "GET", "/v2/orders/order-details", system.token(STAFF))
+    assert [row["credited"]["amount"] for row in json.loads(page[1])["items"]] == ["0.00", "0.00"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**PLACE, "currency": "GBP"},
+        {**PLACE, "order": "v-3"},
+        {**PLACE, "lines": [PRICED, {**PRICED, "price": {"amount": "1", "currency": "EUR"}}]},
+        {**PLACE, "lines": [{**PRICED, "price": {"amount": 1, "currency": "GBP"}}]},
+    ],
+)
+async def test_a_body_of_no_version_is_refused(system, body):
+    status, problem, _ = await system.ask("gateway", "POST", "/v2/orders/v-3/place", system.token(STAFF), body)
+    assert (status, json.loads(problem)["type"]) == (422, "/problems/invalid-command")
+
+
+async def test_every_answer_of_an_old_version_says_until_when_it_is_served(system):
+    asked = (
+        ("GET", "/v1/orders/order-details", system.token(STAFF), 200),
+        ("GET", "/v1/orders/order-details/none", system.token(STAFF), 404),
+        ("GET", "/v1/orders/order-details", None, 401),
+        ("POST", "/v1/orders/v-4/cancel", system.token(STAFF), 409),
+    )
+    for method, path, token, status in asked:
+        found = await system.ask("gateway", method, path, token, {"cancelled_at": AT})
+        assert found[0] == status
+        assert found[2]["deprecation"] == "@1793491200"
+        assert found[2]["sunset"] == "Sat, 01 Jan 2028 00:00:00 GMT"
+        assert f'<{path.replace("/v1/", "/v2/")}>; rel="successor-version"' in found[2]["link"]
+        assert 'rel="deprecation"' in found[2]["link"]
+    found = await system.ask("gateway", "GET", "/v2/orders/order-details", system.token(STAFF))
+    assert {"deprecation", "sunset", "link"}.isdisjoint(name.lower() for name in found[2])
+    assert (await system.ask("gateway", "GET", "/v3/orders/order-details", system.token(STAFF)))[0] == 404
+    assert (await system.ask("service", "GET", "/v3/orders/order-details", system.token(STAFF)))[0] == 404
+
+
+async def test_the_examples_of_the_document_are_done_and_answers_are_as_it_says(system):
+    described = document({"orders": domain})
+    resolver = {"components": described["components"]}
+    done = 0
+    for version in ("v1", "v2"):
+        for command, order in (("place", "whole"), ("cancel", "whole"), ("return", "credit-note")):
+            path = f"/{version}/orders/{{id}}/{command}"
+            operation = described["paths"][path]["post"]
+            example = operation["requestBody"]["content"]["application/json"]["example"]
+            place = path.replace("{id}", f"{order}-{version}")
+            status, answer, _ = await system.ask("gateway", "POST", place, system.token(STAFF), example)
+            assert (path, status) == (path, 201), answer
+            Draft202012Validator({"$ref": "#/components/schemas/Done", **resolver}).validate(json.loads(answer))
+            done += 1
+        for path, methods in described["paths"].items():
+            if "get" in methods and path.startswith(f"/{version}/"):
+                place = path.replace("{id}", "ann-1").replace("{key}", key(path))
+                status, answer, _ = await system.ask("gateway", "GET", place, system.token(STAFF))
+                schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+                Draft202012Validator({**schema, **resolver}).validate(json.loads(answer))
+                done += 1
+    assert done == len(described["paths"])
+
+
+def key(path):
+    return "ann" if "history" in path else "Norway" if "sales" in path else "ann-1"

@@ -1,0 +1,131 @@
+"""Breaking changes are found, safe ones pass, and the addresses of today keep what was promised."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from domains.discovery import discover
+from gateway.commands import app, text
+from gateway.compatibility import changes
+from gateway.documents import numbers
+from gateway.openapi import document
+
+FOLDER = Path(__file__).parents[2] / "api"
+PLACE, ROW, PAGE = "/v2/orders/{id}/place", "/v2/orders/order-details/{key}", "/v2/orders/order-details"
+OLD = json.loads(json.dumps(document(discover(), 2)))
+
+
+def schema(new, name):
+    return new["components"]["schemas"][f"orders.v2.{name}"]
+
+
+def parameter(new, path, name):
+    (found,) = (one for one in new["paths"][path]["get"]["parameters"] if one["name"] == name)
+    return found
+
+
+def add_parameter(new, required):
+    new["paths"][PAGE]["get"]["parameters"].append(
+        {"name": "year", "in": "query", "required": required, "schema": {"type": "string"}}
+    )
+
+
+BREAKING = {
+    "an address is gone": lambda new: new["paths"].pop(PAGE),
+    "a method is gone": lambda new: new["paths"][PLACE].pop("post"),
+    "a parameter is gone": lambda new: new["paths"][PAGE]["get"]["parameters"].pop(0),
+    "a parameter must be there": lambda new: add_parameter(new, True),
+    "a parameter became necessary": lambda new: parameter(new, PAGE, "status").update(required=True),
+    "a parameter takes less": lambda new: parameter(new, PAGE, "limit")["schema"].update(maximum=100),
+    "a field of a body is gone": lambda new: schema(new, "PlaceOrderV2")["properties"].pop("country"),
+    "a new field of a body must be there": lambda new: (
+        schema(new, "PlaceOrderV2")["properties"].update(terms={"type": "string"}),
+        schema(new, "PlaceOrderV2")["required"].append("terms"),
+    ),
+    "a field of a body became necessary": lambda new: schema(new, "PlaceOrderV2")["required"].append("country"),
+    "a field of a body has another type": lambda new: schema(new, "PricedLine")["properties"].update(
+        quantity={"type": "string"}
+    ),
+    "a field of a body takes less": lambda new: schema(new, "PricedLine")["properties"]["quantity"].update(maximum=9),
+    "a value can't be said any more": lambda new: schema(new, "PriceOf")["properties"]["currency"]["enum"].remove(
+        "GBP"
+    ),
+    "a field of an answer is gone": lambda new: (
+        schema(new, "OrderV2")["properties"].pop("total"),
+        schema(new, "OrderV2")["required"].remove("total"),
+    ),
+    "a field of an answer may be missing": lambda new: schema(new, "OrderV2")["required"].remove("total"),
+    "a field of an answer has another type": lambda new: schema(new, "OrderV2")["properties"].update(
+        country={"type": "integer"}
+    ),
+    "an answer has values that nobody knows": lambda new: schema(new, "OrderV2")["properties"]["status"]["enum"].append(
+        "lost"
+    ),
+    "another status is answered": lambda new: new["paths"][PLACE]["post"]["responses"].update(
+        {"200": new["paths"][PLACE]["post"]["responses"].pop("201")}
+    ),
+    "a header is no longer answered": lambda new: new["paths"][PLACE]["post"]["responses"]["201"]["headers"].pop(
+        "ETag"
+    ),
+    "another scope is needed": lambda new: new["paths"][PAGE]["get"].update(security=[{"token": ["orders:audit"]}]),
+    "an operation has another name": lambda new: new["paths"][PAGE]["get"].update(operationId="orders.list"),
+    "a body has another media type": lambda new: new["paths"][PLACE]["post"]["requestBody"].update(
+        content={"application/xml": {"schema": {}}}
+    ),
+}
+SAFE = {
+    "nothing": lambda _: None,
+    "a new address": lambda new: new["paths"].update({"/v2/orders/new": new["paths"][PAGE]}),
+    "a new parameter": lambda new: add_parameter(new, False),
+    "a parameter takes more": lambda new: parameter(new, PAGE, "limit")["schema"].update(maximum=1000),
+    "a new field of a body": lambda new: schema(new, "PlaceOrderV2")["properties"].update(terms={"type": "string"}),
+    "a field of a body takes more": lambda new: schema(new, "PricedLine")["properties"]["quantity"].pop("maximum"),
+    "a new value": lambda new: schema(new, "PriceOf")["properties"]["currency"]["enum"].append("PLN"),
+    "a new field of an answer": lambda new: (
+        schema(new, "OrderV2")["properties"].update(weight={"type": "integer"}),
+        schema(new, "OrderV2")["required"].append("weight"),
+    ),
+    "other words": lambda new: new["paths"][PAGE]["get"].update(summary="Orders", description="All of them"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKING)
+def test_a_breaking_change_is_found(name):
+    new = deepcopy(OLD)
+    BREAKING[name](new)
+    assert any(change.breaking for change in changes(OLD, new))
+
+
+@pytest.mark.parametrize("name", SAFE)
+def test_a_safe_change_is_none_that_breaks(name):
+    new = deepcopy(OLD)
+    SAFE[name](new)
+    assert [change for change in changes(OLD, new) if change.breaking] == []
+
+
+def test_there_are_enough_kinds():
+    assert len(BREAKING) >= 12
+
+
+@pytest.mark.parametrize("number", numbers(discover()))
+def test_todays_addresses_are_those_that_were_recorded(number):
+    """After a change that is meant: `headrace api record`, and the change is in the review."""
+    recorded = (FOLDER / f"v{number}.json").read_text(encoding="utf-8")
+    assert [change for change in changes(json.loads(recorded), document(discover(), number)) if change.breaking] == []
+    assert text(document(discover(), number)) == recorded
+
+
+def test_the_command_says_what_breaks(tmp_path):
+    runner = CliRunner()
+    assert runner.invoke(app, ["api", "check", "--folder", str(tmp_path)]).exit_code == 3
+    runner.invoke(app, ["api", "record", "--folder", str(tmp_path)])
+    assert runner.invoke(app, ["api", "check", "--folder", str(tmp_path)]).exit_code == 0
+    promised = json.loads((tmp_path / "v1.json").read_text())
+    promised["paths"]["/v1/orders/gone"] = promised["paths"]["/v1/orders/order-details"]
+    (tmp_path / "v1.json").write_text(json.dumps(promised))
+    found = runner.invoke(app, ["api", "check", "--json", "--folder", str(tmp_path)])
+    assert found.exit_code == 5
+    assert json.loads(found.stdout) == [{"path": "/v1/orders/gone", "what": "is gone", "breaking": True}]
