@@ -1,5 +1,6 @@
-"""headrace up | down | status | doctor | token | topics"""
+"""headrace up | down | status | doctor | token | login | logout | topics"""
 
+import webbrowser
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated
@@ -13,6 +14,7 @@ from infra import tokens
 from infra.console import Exit, clear_errors, err, fail, out, show_json
 from infra.errors import NotRunning
 from infra.kafka import MECHANISM, PROTOCOL, librdkafka
+from infra.login import Login
 from infra.native import Native, here
 from infra.native.doctor import examine
 from infra.native.listeners import listeners
@@ -106,6 +108,36 @@ def token(
         out.print(
             tokens.token(system.settings(OPERATOR), (scope or " ".join(system.plan.scopes)).split()), markup=False
         )
+
+
+@app.command("login")
+def log_in(
+    scope: Annotated[
+        str | None, typer.Option(help="Scopes, separated by spaces; all that you have when left out.")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the login page, or only print its address.")] = True,
+) -> None:
+    """Log in as a person, in a browser. `headrace call` then acts in your name."""
+
+    def show(address: str) -> None:
+        err.print(f"Log in at {address}", markup=False)
+        if browser:
+            webbrowser.open(address)
+
+    with clear_errors():
+        login_of(here()).begin((scope or "").split(), show)
+    err.print("logged in")
+
+
+@app.command("logout")
+def log_out() -> None:
+    """Forget the tokens of the person who is logged in."""
+    with clear_errors():
+        login_of(here()).end()
+
+
+def login_of(system: Native) -> Login:
+    return Login(str(system.settings(OPERATOR).oidc_issuer), system.ca_file, system.folder)
 
 
 topics = typer.Typer(

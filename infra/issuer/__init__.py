@@ -1,1 +1,4 @@
-"""The development issuer of access tokens: OpenID discovery, keys, and client credentials. Never for production."""
+"""The development issuer of access tokens: OpenID discovery, keys, client credentials, and logins of people.
+
+Never for production.
+"""

@@ -20,11 +20,8 @@ class GrantRefused(Exception):
         self.code, self.description, self.status = code, description, status
 
 
-def grant(
-    clients: Clients, signer: Signer, content_type: str, authorization: str | None, body: bytes
-) -> Mapping[str, object]:
-    """The answer to a token request. Raises `GrantRefused`."""
-    form = fields(content_type, body)
+def grant(clients: Clients, signer: Signer, authorization: str | None, form: Mapping[str, str]) -> Mapping[str, object]:
+    """The answer to a client's token request. Raises `GrantRefused`."""
     name, secret = credentials(authorization, form)
     client = clients.authenticate(name, secret)
     if client is None:
@@ -35,7 +32,7 @@ def grant(
         case None:
             raise GrantRefused("invalid_request", "grant_type is missing")
         case _:
-            raise GrantRefused("unsupported_grant_type", "only client_credentials is supported")
+            raise GrantRefused("unsupported_grant_type", "this client has client_credentials only")
     token = signer.token(name, scopes)
     return {
         "access_token": token,
@@ -46,6 +43,7 @@ def grant(
 
 
 def fields(content_type: str, body: bytes) -> Mapping[str, str]:
+    """The form that a body holds. Raises `GrantRefused`."""
     if content_type.partition(";")[0].strip().lower() != FORM:
         raise GrantRefused("invalid_request", f"the content type must be {FORM}")
     try:

@@ -36,11 +36,13 @@ class Signer:
         public = self._key.as_dict(private=False)
         return {"keys": [{**public, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]}
 
-    def token(self, client: str, scopes: Iterable[str]) -> str:
+    def token(self, client: str, scopes: Iterable[str], subject: str | None = None, **more: str) -> str:
+        """A token for a client, or for a person who uses it; `more` are claims of the person."""
         now = int(time())
         claims = {
+            **more,
             "iss": self._issuer,
-            "sub": client,
+            "sub": subject or client,
             "client_id": client,
             "aud": self._audience,
             "iat": now,

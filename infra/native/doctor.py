@@ -17,7 +17,7 @@ from infra.native.state import free
 OLDEST_PYTHON = (3, 11)
 GIB = 2**30
 DISK_GIB, MEMORY_GIB = 2.0, 2.0
-SECRETS = ("key.pem", "password", "signing.key", "ca.key", "clients.json")
+SECRETS = ("key.pem", "password", "signing.key", "ca.key", "clients.json", "people.json", "login.json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Native:
                 say(name.partition(".")[0], f"port was taken by another program, is {self.state.port(name)} now")
             self.issue(postgres.SUPERUSER, kafka.BROKER, kafka.ADMIN, *self.plan.principals)
             self.add_client(OPERATOR, self.settings(OPERATOR).password, self.plan.scopes)
+            clients.first_person(self.credentials / "issuer", OPERATOR, self.plan.scopes)
             lanes = {"postgres": self._bring_up_postgres, "kafka": self._bring_up_kafka}
             together([partial(lane, say) for name, lane in lanes.items() if name in wanted])
             processes = [process for process in self.plan.processes if process.name in wanted]

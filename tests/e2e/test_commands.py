@@ -78,3 +78,21 @@ async def test_the_doctor_finds_nothing_wrong_and_names_what_is(system):
     assert found.returncode == 1
     [wrong] = [finding for finding in json.loads(found.stdout) if not finding["well"]]
     assert (wrong["name"], wrong["mend"]) == ("secret", f"chmod 600 {secret}")
+
+
+def test_any_command_and_view_can_be_called(system, number, tmp_path):
+    file, line = tmp_path / "order.json", {"sku": "85123A", "quantity": 6}
+    order = {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z"}
+    file.write_text(json.dumps({**order, "lines": [{**line, "price": {"amount": "2.55", "currency": "GBP"}}]}))
+    placed = system.headrace("call", "orders", "place", f"c{number}", "-f", str(file))
+    assert (placed.returncode, json.loads(placed.stdout)["version"]) == (0, 1)
+    stale = system.headrace("call", "orders", "place", f"c{number}", "-f", str(file), "--if-match", "7")
+    assert (stale.returncode, stale.stdout) == (4, "")
+    assert "Precondition failed" in stale.stderr
+    malformed = system.headrace("call", "orders", "place", f"c{number}", "-f", str(file), "--api", "1")
+    assert malformed.returncode == 2
+    assert "currency" in malformed.stderr
+    events = json.loads(system.headrace("call", "orders", "events", f"c{number}").stdout)["events"]
+    assert [event["actor"] for event in events] == ["operator"]
+    assert system.headrace("call", "orders", "order-details", "nobody").returncode == 3
+    assert system.headrace("call", "orders", "sales-by-country", "--where", "color=red").returncode == 2

@@ -1,0 +1,183 @@
+"""People log in: authorization code with PKCE (RFC 7636) over a loopback address (RFC 8252), against any issuer.
+
+What comes of it is kept in a file that only its owner can read, and renewed while the issuer allows it.
+"""
+
+import asyncio
+import secrets
+import ssl
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from time import monotonic, time
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import aiohttp
+import orjson
+
+from infra.errors import InfraError, IssuerUnavailable, NotRunning
+from infra.jwks import TIMEOUT, discover, endpoint
+from infra.pki import write
+
+FILE = "login.json"
+CLIENT = "headrace-cli"
+PATIENCE_SECONDS = 300.0
+EARLY_SECONDS = 30
+ANSWER = b"You are logged in. This window can be closed."
+Show = Callable[[str], object]
+
+
+class Login:
+    """Logs somebody in at an issuer, and keeps his tokens in a folder."""
+
+    def __init__(self, issuer: str, ca_file: Path, folder: Path, client: str = CLIENT) -> None:
+        self._issuer, self._client, self._file = issuer, client, folder / FILE
+        self._tls = ssl.create_default_context(cafile=str(ca_file))
+
+    def begin(self, scopes: Iterable[str], show: Show, patience: float = PATIENCE_SECONDS) -> None:
+        """Shows the address of the login page, waits for what comes back, and keeps the tokens.
+
+        Raises `InfraError` if the login is refused or answered by somebody else, `NotRunning` if nobody answers.
+        """
+        verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
+        challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
+        with Waiting() as waiting:
+            asked = {
+                "response_type": "code",
+                "client_id": self._client,
+                "redirect_uri": waiting.address,
+                "scope": " ".join(scopes),
+                "state": state,
+                "code_challenge": challenge,
+                "code_challenge_method": "S256",
+            }
+            show(f"{self._endpoint('authorization_endpoint')}?{urlencode(asked)}")
+            answer = waiting.answer(patience)
+        check(answer, state, self._issuer)
+        self._redeem(
+            {
+                "grant_type": "authorization_code",
+                "code": answer.get("code", ""),
+                "redirect_uri": waiting.address,
+                "code_verifier": verifier,
+            }
+        )
+
+    def token(self) -> str | None:
+        """A token that is still valid, renewed if need be; None if nobody is logged in at this issuer."""
+        try:
+            kept = orjson.loads(self._file.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        if kept.get("issuer") != self._issuer or kept.get("client") != self._client:
+            return None
+        if kept["expires_at"] - EARLY_SECONDS > time():
+            return str(kept["access_token"])
+        if not kept.get("refresh_token"):
+            return None
+        renewed = self._redeem({"grant_type": "refresh_token", "refresh_token": kept["refresh_token"]}, kept)
+        return str(renewed["access_token"])
+
+    def end(self) -> None:
+        """Forgets the tokens."""
+        self._file.unlink(missing_ok=True)
+
+    def _redeem(self, form: dict[str, str], before: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        answer = asyncio.run(self._post(form | {"client_id": self._client}))
+        if "access_token" not in answer:
+            self.end()
+            raise InfraError(
+                f"the issuer gives no token: {answer.get('error_description') or answer.get('error')}", "headrace login"
+            )
+        kept = {
+            "issuer": self._issuer,
+            "client": self._client,
+            "access_token": answer["access_token"],
+            "refresh_token": answer.get("refresh_token") or (before or {}).get("refresh_token"),
+            "expires_at": time() + float(answer.get("expires_in", 60)),
+        }
+        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write(self._file, orjson.dumps(kept))
+        return kept
+
+    def _endpoint(self, name: str) -> str:
+        return asyncio.run(self._found(name))
+
+    async def _found(self, name: str) -> str:
+        try:
+            async with self._session() as session:
+                return endpoint(await discover(session, self._issuer), name, self._issuer)
+        except IssuerUnavailable as error:
+            raise NotRunning(f"the token issuer does not answer: {error}", "headrace up") from None
+
+    async def _post(self, form: dict[str, str]) -> Mapping[str, Any]:
+        address = await self._found("token_endpoint")
+        try:
+            async with self._session() as session, session.post(address, data=form, allow_redirects=False) as answer:
+                found: Mapping[str, Any] = orjson.loads(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise NotRunning(f"the token issuer does not answer: {error!r}") from None
+        return found
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls), timeout=TIMEOUT, trust_env=False)
+
+
+def check(answer: Mapping[str, str], state: str, issuer: str) -> None:
+    """Raises `InfraError` unless an answer is to what we asked, and says yes."""
+    if not secrets.compare_digest(answer.get("state", "").encode(), state.encode()):
+        raise InfraError("the answer is not to what was asked here (its state is another)", "headrace login")
+    if answer.get("iss", issuer) != issuer:
+        raise InfraError("the answer is of another issuer", "headrace login")
+    if "error" in answer:
+        raise InfraError(f"the login was refused: {answer.get('error_description') or answer['error']}")
+
+
+class Waiting:
+    """Waits on a loopback address for a browser that comes back."""
+
+    def __init__(self) -> None:
+        self._answer: dict[str, str] | None = None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 5
+
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)
+                known = parts.path == "/callback" and outer._answer is None
+                self.send_response(200 if known else 404)
+                self.send_header("content-type", "text/plain; charset=utf-8")
+                self.send_header("cache-control", "no-store")
+                self.end_headers()
+                if known:
+                    self.wfile.write(ANSWER)
+                    outer._answer = dict(parse_qsl(parts.query))
+
+            def log_message(self, *_: object) -> None:
+                """The address holds a code: it is not for a log."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/callback"
+
+    def answer(self, seconds: float) -> Mapping[str, str]:
+        """What came back. Raises `NotRunning` when nobody came."""
+        deadline = monotonic() + seconds
+        while self._answer is None and (left := deadline - monotonic()) > 0:
+            self._server.timeout = left
+            self._server.handle_request()
+        if self._answer is None:
+            raise NotRunning("nobody came back from the login page", "headrace login")
+        return self._answer
+
+    def __enter__(self) -> "Waiting":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.server_close()
