@@ -1,5 +1,6 @@
 """OpenAPI 3.1 documents, derived from the domains' declarations."""
 
+import re
 from collections.abc import Mapping
 from importlib.metadata import version as installed
 from typing import Any
@@ -59,7 +60,12 @@ SHARED = {
         },
     },
 }
-ID = {"type": "string", "minLength": 1, "maxLength": 256}
+KEY = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[ -.0-\[\]-~]+$"}
+HEADERS = {
+    "Idempotency-Key": {"type": "string", "pattern": r'^"[!#-\[\]-~]{1,200}"$'},
+    "If-Match": {"type": "string", "pattern": '^"[1-9][0-9]{0,17}"$', "description": "It excludes If-None-Match."},
+    "If-None-Match": {"const": "*"},
+}
 COUNT = {"type": "integer", "minimum": 1, "maximum": 500}
 TAG = {"description": "The version of the stream, as a strong tag", "schema": TEXT}
 CONSISTENCY = {"description": "Show it to a query that must have seen this", "schema": TEXT}
@@ -129,14 +135,17 @@ class Part:
 
     def _command(self, name: str) -> dict[str, Any]:
         body = self._version.body(self._domain, name)
-        headers = ("Idempotency-Key", "If-Match", "If-None-Match")
         found = {"schema": reference(f"{self._prefix}.{body.__name__}"), **examples(body)}
-        parameters = [parameter("id", "path", ID), *(parameter(header, "header", TEXT) for header in headers)]
+        headers = [parameter(header, "header", schema) for header, schema in HEADERS.items()]
+        parameters = [parameter("id", "path", field(body, self._domain.identity)), *headers]
         done = {"description": "done", "content": json_of(reference("Done"))}
         done["headers"] = {"ETag": TAG, "Consistency-Token": CONSISTENCY}
         return {
             **self._operation(
-                name, body.__doc__ or f"{name} one", self._domain.command_scope(name), self._domain.owner
+                name,
+                body.__doc__ or words(self._domain.commands[name]),
+                self._domain.command_scope(name),
+                self._domain.owner,
             ),
             "parameters": parameters,
             "requestBody": {"required": True, "content": {"application/json": found}},
@@ -144,7 +153,7 @@ class Part:
         }
 
     def _rows(self, view: View[Any, Any]) -> dict[str, Any]:
-        filters = [parameter(name, "query", TEXT) for name in view.filters]
+        filters = [parameter(name, "query", field(view.row, name)) for name in view.filters]
         more = [parameter("limit", "query", COUNT), parameter("cursor", "query", TEXT)]
         item = reference(f"{self._prefix}.{self._version.row(view).__name__}")
         page = {
@@ -156,7 +165,7 @@ class Part:
 
     def _row(self, view: View[Any, Any]) -> dict[str, Any]:
         row = reference(f"{self._prefix}.{self._version.row(view).__name__}")
-        return self._query(view, f"{view.name}.row", [parameter("key", "path", ID)], row)
+        return self._query(view, f"{view.name}.row", [parameter("key", "path", KEY)], row)
 
     def _query(
         self, view: View[Any, Any], name: str, parameters: list[dict[str, Any]], schema: dict[str, Any]
@@ -171,9 +180,11 @@ class Part:
     def _events(self) -> dict[str, Any]:
         after = parameter("after", "query", {"type": "integer", "minimum": 0})
         found = {"description": "found", "content": json_of(reference("Stream"))}
+        body = next(iter(self._domain.commands.values()))
+        parameters = [parameter("id", "path", field(body, self._domain.identity)), after]
         return {
             **self._operation("events", "The events of one stream", STREAMS_READ, self._domain.owner),
-            "parameters": [parameter("id", "path", ID), after, parameter("limit", "query", COUNT)],
+            "parameters": [*parameters, parameter("limit", "query", COUNT)],
             "responses": {"200": found, "default": problem()},
         }
 
@@ -195,6 +206,19 @@ class Part:
 def without(schema: dict[str, Any], field: str) -> None:
     schema["properties"].pop(field, None)
     schema["required"] = [name for name in schema.get("required", []) if name != field]
+
+
+def field(model: type[BaseModel], name: str) -> dict[str, Any]:
+    """What a field may be, as a parameter, which is never null."""
+    schema: dict[str, Any] = model.model_json_schema()["properties"][name]
+    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
+    kept = choices[0] if len(choices) == 1 else {"anyOf": choices}
+    return {word: value for word, value in kept.items() if word not in ("title", "default")}
+
+
+def words(model: type[BaseModel]) -> str:
+    """The name of a command as people say it: `PlaceOrder` is "Place order"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model.__name__).capitalize()
 
 
 def examples(model: type[BaseModel]) -> dict[str, Any]:
