@@ -18,6 +18,7 @@ from domains.orders.model import Order
 from domains.orders.views import CountrySales, CustomerHistory
 from domains.service import write_side
 from eventstore.memory import MemoryStore
+from eventstore.personal.keys import MemoryKeys
 from gateway.app import gateway
 from infra.health import Health
 from infra.oidc import Verifier
@@ -77,13 +78,13 @@ class System:
         async with AsyncExitStack() as stack:
             issuer = self.settings_of("issuer", int(self.issuer.rpartition(":")[2]))
             await stack.enter_async_context(running(issuer, self.documents(issuer), Health()))
-            views, health = Views(self.reader, domain), Health()
+            views, health, keys = Views(self.reader, domain), Health(), MemoryKeys()
             await views.open()
             stack.push_async_callback(views.close)
             write, read = self.sides["write"], self.sides["read"]
             apps = (
-                (write, write_side(domain, self.store, write, health, Verifier(write))),
-                (read, read_side(domain, views, read, health, Verifier(read))),
+                (write, write_side(domain, self.store, write, health, Verifier(write), keys=keys)),
+                (read, read_side(domain, views, read, health, Verifier(read), keys=keys)),
                 (self.settings, gateway(self.settings, Health(), {"orders": domain})),
             )
             for settings, app in apps:

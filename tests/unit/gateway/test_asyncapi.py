@@ -56,7 +56,7 @@ def sent(**changed):
     event = OrderPlaced(
         occurred_at=AT, order="1", customer="17850", country="Norway", currency="GBP", lines=(line,), total="15.30"
     )
-    data = encode_event(domain, event, Metadata(actor="ann", request_id="r-1"))
+    data = encode_event(domain, event, "orders-1", 1, Metadata(actor="ann", request_id="r-1"))
     identity = UUID("12345678-1234-5678-1234-567812345678")
     recorded = RecordedEvent(
         id=identity,
