@@ -31,7 +31,7 @@ domain = Domain(
     },
     decider=Decider(initial, evolve, decide),
     views=(
-        View("order-details", Order, "order", by_order, order_details, FILTERS, owner=OWNER),
+        View("order-details", Order, "order", by_order, order_details, FILTERS, owner=OWNER, version=2),
         View("sales-by-country", CountrySales, "country", by_country, sales_by_country, shared=True),
         View("customer-history", CustomerHistory, OWNER, by_customer, customer_history, shared=True, owner=OWNER),
     ),

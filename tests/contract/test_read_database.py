@@ -123,7 +123,7 @@ async def test_what_is_read_only_may_not_write(floor, read_database):
     own = floor.settings("operator")
     place = make_conninfo(place, sslcert=str(own.cert_file), sslkey=str(own.key_file))
     async with await AsyncConnection.connect(place, autocommit=True) as connection:
-        assert await (await connection.execute("SELECT count(*) FROM order_details_v1")).fetchone() == (0,)
-        for verb in ("UPDATE positions SET position = 1", "DELETE FROM order_details_v1", "DROP TABLE positions"):
+        assert await (await connection.execute("SELECT count(*) FROM order_details_v2")).fetchone() == (0,)
+        for verb in ("UPDATE positions SET position = 1", "DELETE FROM order_details_v2", "DROP TABLE positions"):
             with pytest.raises(Exception, match=r"permission denied|must be owner"):
                 await connection.execute(verb)

@@ -91,7 +91,7 @@ async def test_a_person_is_forgotten_everywhere_and_nobody_else_is(system, clien
     assert f"subject {placed}a\n" in Keys([public]).opened(told["note"])
     assert told["note"] in (system.folder / "evidence" / "orders.forgotten").read_text()
     sealed = {place["place"]: place["sealed"] for place in tomb["searched"]["places"]}
-    tables = ("orders_events.public.events", "orders_read.public.order_details_v1")
+    tables = ("orders_events.public.events", "orders_read.public.order_details_v2")
     for place in ("files of postgres", "files of kafka"):
         assert sealed[place] >= 2
     assert all(any(sealed[name] for name in sealed if table in name) for table in tables)

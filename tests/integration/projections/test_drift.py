@@ -76,14 +76,14 @@ async def test_views_that_are_what_the_store_says_are_right(live, store, view):
 
 
 async def test_a_changed_column_is_named(live, store):
-    change(live, "UPDATE order_details_v1 SET status = 'cancelled' WHERE \"order\" = '7'")
+    change(live, "UPDATE order_details_v2 SET status = 'cancelled' WHERE \"order\" = '7'")
     (drift,) = (await verified(live, store)).drift
     assert drift == Drift("7", "status", "cancelled", "placed", None)
 
 
 async def test_a_row_that_is_gone_and_one_that_was_never_made_are_named(live, store):
-    change(live, "DELETE FROM order_details_v1 WHERE \"order\" = '7'")
-    change(live, "UPDATE order_details_v1 SET \"order\" = 'x' WHERE \"order\" = '8'")
+    change(live, "DELETE FROM order_details_v2 WHERE \"order\" = '7'")
+    change(live, "UPDATE order_details_v2 SET \"order\" = 'x' WHERE \"order\" = '8'")
     drift = {one.key: (one.live, one.folded, one.since) for one in (await verified(live, store)).drift}
     assert drift == {"7": (None, "7", 8), "8": (None, "8", 9), "x": ("x", None, None)}
 
@@ -114,7 +114,7 @@ async def test_what_is_not_folded_yet_is_no_drift(live, store):
 
 
 async def test_a_sample_is_about_as_large_as_asked_and_finds_what_it_holds(live, store):
-    change(live, "UPDATE order_details_v1 SET total = 0")
+    change(live, "UPDATE order_details_v2 SET total = 0")
     found = await verified(live, store, most=4)
     assert 0 < found.rows < 10
     assert len({one.key for one in found.drift}) == found.rows

@@ -55,9 +55,9 @@ class Published:
 
 def spoil(system):
     """A wrong row, one that is missing and one that never was."""
-    system.execute("UPDATE order_details_v1 SET status = 'cancelled' WHERE \"order\" = '7'")
-    system.execute("DELETE FROM order_details_v1 WHERE \"order\" = '8'")
-    system.execute("UPDATE order_details_v1 SET \"order\" = 'x' WHERE \"order\" = '9'")
+    system.execute("UPDATE order_details_v2 SET status = 'cancelled' WHERE \"order\" = '7'")
+    system.execute("DELETE FROM order_details_v2 WHERE \"order\" = '8'")
+    system.execute("UPDATE order_details_v2 SET \"order\" = 'x' WHERE \"order\" = '9'")
 
 
 async def test_a_rebuilt_view_is_what_the_store_says_and_its_changed_rows_wait_to_be_published(system):
@@ -152,7 +152,7 @@ async def test_what_a_rebuild_changed_is_taken_back_and_what_came_meanwhile_stay
     async with system.standing() as standing:
         with pytest.raises(RebuildRefused, match="no version of order-details before"):
             await rollback(standing, DETAILS, system.store)
-        system.execute("UPDATE order_details_v1 SET status = 'cancelled' WHERE \"order\" = '7'")
+        system.execute("UPDATE order_details_v2 SET status = 'cancelled' WHERE \"order\" = '7'")
         await rebuild(standing, DETAILS, system.store)
         await system.place(10)
         await system.project()
@@ -173,7 +173,7 @@ async def test_a_parked_key_is_folded_by_a_rebuild_and_parked_again_by_a_rollbac
     declared = replace(domain, views=(replace(DETAILS, project=failing), COUNTRIES, CUSTOMERS))
     await system.place(10)
     await system.project(declared)
-    parked = "SELECT name, position FROM parked WHERE view = 'order_details_v1'"
+    parked = "SELECT name, position FROM parked WHERE view = 'order_details_v2'"
     assert [name for name, _ in system.execute(parked)] == ["205"]
     assert (len(system.dump(DETAILS)), await system.drift()) == (209, [])
     with pytest.raises(RebuildFailed, match="orders-205"):
@@ -183,7 +183,7 @@ async def test_a_parked_key_is_folded_by_a_rebuild_and_parked_again_by_a_rollbac
     async with system.standing() as standing:
         await rollback(standing, DETAILS, system.store)
     assert [name for name, _ in system.execute(parked)] == ["205"]
-    assert system.execute("SELECT view, count(*) FROM parked_events GROUP BY view") == [("order_details_v1", 1)]
+    assert system.execute("SELECT view, count(*) FROM parked_events GROUP BY view") == [("order_details_v2", 1)]
 
 
 async def test_a_view_that_fails_or_reaches_for_the_world_leaves_the_live_one_as_it_is(system, tmp_path):
@@ -239,11 +239,11 @@ async def test_a_new_version_of_a_view_is_built_while_the_one_before_is_served(s
     await system.place(10)
     assert await deployed(system, declared) == ["orders/order-details"]
     assert len(system.dump(DETAILS)) == len(system.dump(declared.views[0])) == 200
-    with pytest.raises(Superseded, match="order_details_v2"):
+    with pytest.raises(Superseded, match="order_details_v3"):
         await system.project()
     await system.project(declared)
     assert (len(system.dump(declared.views[0])), await system.drift(declared)) == (210, [])
-    assert system.execute("SELECT count(*) FROM republish WHERE name = 'order_details_v2'") == [(200,)]
+    assert system.execute("SELECT count(*) FROM republish WHERE name = 'order_details_v3'") == [(200,)]
     assert await deployed(system, declared) == []
 
 
