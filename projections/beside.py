@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -105,7 +104,7 @@ class Beside:
     def __init__(self, standing: Standing, view: AnyView, suffix: str) -> None:
         self._standing, self._connection = standing, standing.connection
         self.view, self.live, self.table = view, Table(view), Table(view, suffix)
-        self._projector = Projector(replace(standing.domain, views=(view,), compositions=()), self)
+        self._projector = Projector((view,), self)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:

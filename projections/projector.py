@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from domains.kernel import Domain
 from projections.errors import RowRefused
 from projections.folding import Placed, Rows, Save, fold, save_all, save_each, touched_by
 from projections.parking import Waiting
-from projections.rows import Mark, ReadDatabase
+from projections.rows import AnyView, Mark, ReadDatabase
 
 
 @dataclass(slots=True)
@@ -24,10 +23,10 @@ class Applied:
 
 
 class Projector:
-    """All views of a domain, folded together."""
+    """Views of a domain, folded together."""
 
-    def __init__(self, domain: Domain, database: ReadDatabase) -> None:
-        self._domain, self._database = domain, database
+    def __init__(self, views: Sequence[AnyView], database: ReadDatabase) -> None:
+        self._views, self._database = views, database
 
     async def apply(self, batch: Sequence[Placed]) -> Applied:
         """Folds what was not seen before; each event changes each row once, however often it comes.
@@ -48,8 +47,8 @@ class Projector:
     async def _apply(self, batch: Sequence[Placed], save: Save) -> Applied:
         async with self._database.transaction() as transaction:
             known = await transaction.positions()
-            applied = sift(self._domain, batch, known)
-            for view in self._domain.views:
+            applied = sift(self._views, batch, known)
+            for view in self._views:
                 rows, waiting = await fold(transaction, view, applied.fresh, save)
                 applied.changed[view.name] = rows
                 if waiting:
@@ -61,7 +60,7 @@ class Projector:
         return applied
 
 
-def sift(domain: Domain, batch: Sequence[Placed], known: Mapping[int, Mark]) -> Applied:
+def sift(views: Sequence[AnyView], batch: Sequence[Placed], known: Mapping[int, Mark]) -> Applied:
     """The events that were not seen before, in order; of the others, the keys of the rows that they touch."""
     reached = {partition: mark.position for partition, mark in known.items()}
     applied = Applied()
@@ -70,7 +69,7 @@ def sift(domain: Domain, batch: Sequence[Placed], known: Mapping[int, Mark]) -> 
             reached[placed.partition] = placed.position
             applied.fresh.append(placed)
             continue
-        for view in domain.views:
+        for view in views:
             if (touched := touched_by(view, placed)) is not None and touched[1] is None:
                 applied.seen.setdefault(view.name, set()).add(touched[0].name)
     return applied

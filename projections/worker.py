@@ -48,7 +48,7 @@ class Worker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._domain, self._database, self._publisher, self._moved = domain, database, publisher, moved
-        self._projector, self._lines, self._clock = Projector(domain, database), lines, clock
+        self._projector, self._lines, self._clock = Projector(domain.views, database), lines, clock
         self._dead = DEAD.labels(domain.name)
         self._most = 0
         self._problem: str | None = None

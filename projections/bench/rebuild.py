@@ -170,7 +170,7 @@ async def event_by_event(standing: Standing, store: PostgresStore) -> Round:
     beside = Beside(standing, VIEW, "_single")
     await beside.make()
     await beside.stand_at(dict.fromkeys(range(DOMAIN.partitions), 0))
-    projector, count, began = Projector(DOMAIN, beside), 0, perf_counter()
+    projector, count, began = Projector(DOMAIN.views, beside), 0, perf_counter()
     async for batch in Source(DOMAIN, store).placed(DOMAIN, dict.fromkeys(range(DOMAIN.partitions), SINGLE)):
         for event in batch:
             await projector.apply([event])

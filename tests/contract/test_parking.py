@@ -160,9 +160,9 @@ async def test_one_poisoned_event_among_many_keys_holds_up_no_other_and_ends_as_
     events[700:700] = [made("k500", POISON)]
     events = [placed(replace(each.recorded, position=number), DOMAIN) for number, each in enumerate(events, 1)]
     plain = MemoryDatabase(DOMAIN.partitions)
-    await Projector(HEALED, plain).apply(events)
+    await Projector(HEALED.views, plain).apply(events)
 
-    projector = Projector(DOMAIN, database)
+    projector = Projector(DOMAIN.views, database)
     for start in range(0, len(events), 400):
         await projector.apply(events[start : start + 400])
     marks = await projector.marks()
@@ -186,7 +186,7 @@ async def test_one_poisoned_event_among_many_keys_holds_up_no_other_and_ends_as_
 
 
 async def test_what_comes_later_or_again_waits_behind_and_once_only(database, made):
-    projector = Projector(DOMAIN, database)
+    projector = Projector(DOMAIN.views, database)
     first, poison, behind, other = made("a", 5), made("a", POISON), made("a", 2), made("b", 1)
     await projector.apply([first, poison])
     await projector.apply([behind, other])
@@ -199,7 +199,7 @@ async def test_what_comes_later_or_again_waits_behind_and_once_only(database, ma
 
 
 async def test_a_retry_that_fails_again_stays_at_the_event_that_fails_and_is_counted(database, made):
-    await Projector(DOMAIN, database).apply([made("a", POISON), made("a", 1)])
+    await Projector(DOMAIN.views, database).apply([made("a", POISON), made("a", 1)])
     published = Published()
     done = await retried(DOMAIN, database, Spot("a"), publisher=published)
     assert (done.events, done.left.attempts, done.left.events) == (0, 2, 2)
@@ -211,7 +211,7 @@ async def test_a_retry_that_fails_again_stays_at_the_event_that_fails_and_is_cou
 
 async def test_a_row_that_its_table_can_t_hold_parks_its_key_at_the_event_that_made_it(database, made):
     events = [made("a", 1), made("b", 1), made("a", 2**62), made("a", 2**62), made("a", 5), made("b", 3)]
-    await Projector(ONLY_TOTALS, database).apply(events)
+    await Projector(ONLY_TOTALS.views, database).apply(events)
     assert await totals(database, "a", "b") == {"a": 1 + 2**62, "b": 4}
     (parked,) = await spots(database)
     assert (parked.spot, parked.position, parked.events) == (Spot("a"), 4, 2)
@@ -231,7 +231,7 @@ async def test_a_row_that_its_table_can_t_hold_parks_its_key_at_the_event_that_m
 )
 async def test_whatever_a_view_makes_of_an_event_only_its_key_is_parked(database, made, make):
     bad = counting(lambda row, event: make(event.counter) if event.counter == "bad" else healed(row, event))
-    await Projector(bad, database).apply([made("good", 1), made("bad", 1), made("good", 1), made("bad", 1)])
+    await Projector(bad.views, database).apply([made("good", 1), made("bad", 1), made("good", 1), made("bad", 1)])
     assert await totals(database, "good", "bad", "another") == {"good": 2}
     (parked,) = await spots(database)
     assert (parked.spot, parked.events, parked.position) == (Spot("bad"), 2, 2)
@@ -245,7 +245,7 @@ async def test_an_event_that_this_code_can_t_read_parks_its_stream_in_every_view
     old = made("a", 1)
     unread = made("a", 5, type="orders.Counted.v2")
     behind, other = made("a", 2), made("b", 3)
-    projector = Projector(DOMAIN, database)
+    projector = Projector(DOMAIN.views, database)
     await projector.apply([old, unread])
     await projector.apply([behind, other])
     assert await totals(database, "a", "b") == {"a": 1, "b": 3}
@@ -270,7 +270,7 @@ async def test_an_event_whose_key_is_none_parks_its_stream_in_that_view_alone(da
     if isinstance(database, PostgresDatabase):
         database._tables |= {"notes": database._tables["totals"]}
         strange = replace(strange, views=strange.views[2:])
-    await Projector(strange, database).apply([made("a", 1), made("a", POISON), made("a", 2), made("b", 1)])
+    await Projector(strange.views, database).apply([made("a", 1), made("a", POISON), made("a", 2), made("b", 1)])
     (parked,) = await spots(database, strange.views[-1])
     assert (parked.spot, parked.position, parked.events) == (Spot("orders-a", of_stream=True), 2, 2)
     assert {key: row.total for key, row in (await rows(database, strange.views[-1], ["a", "b"])).items()} == {
@@ -284,7 +284,7 @@ async def test_a_shared_row_waits_for_all_its_streams_in_any_order(database, mad
     bad = replace(DOMAIN, views=(failing,))
     events = [made("a", 1), made("b", POISON), made("c", 2), made("a", 4)]
     for each in events:
-        await Projector(bad, database).apply([each])
+        await Projector(bad.views, database).apply([each])
     (parked,) = await spots(database, GROUPS)
     assert (parked.spot, parked.events) == (Spot("all"), 3)
     await retried(DOMAIN, database, Spot("all"), "groups")
@@ -292,7 +292,7 @@ async def test_a_shared_row_waits_for_all_its_streams_in_any_order(database, mad
 
 
 async def test_a_skip_takes_out_one_event_for_good_and_says_who_and_why(database, made):
-    await Projector(DOMAIN, database).apply([made("a", 1), made("a", POISON), made("a", 2)])
+    await Projector(DOMAIN.views, database).apply([made("a", 1), made("a", POISON), made("a", 2)])
     skipped, done = await Retry(DOMAIN, database, Published()).skip(TOTALS, Spot("a"), "ada", "a test order")
     assert (skipped.position, done.events, done.left) == (2, 1, None)
     assert await totals(database, "a") == {"a": 3}
@@ -311,7 +311,7 @@ async def test_what_is_not_parked_is_neither_retried_nor_skipped(database):
 
 
 async def test_a_view_that_was_folded_anew_has_nothing_parked(database, made):
-    await Projector(DOMAIN, database).apply([made("a", POISON)])
+    await Projector(DOMAIN.views, database).apply([made("a", POISON)])
     async with database.transaction() as transaction:
         await transaction.parking(GROUPS).clear()
     assert len(await spots(database)) == 1
@@ -326,7 +326,7 @@ class Down:
 
 
 async def test_a_retry_that_can_t_publish_keeps_the_key_parked_until_it_can(database, made):
-    projector = Projector(DOMAIN, database)
+    projector = Projector(DOMAIN.views, database)
     await projector.apply([made("a", POISON)])
     with pytest.raises(ReadUnavailable):
         await retried(HEALED, database, Spot("a"), publisher=Down())
@@ -349,7 +349,7 @@ async def test_a_worker_and_one_who_retries_at_the_same_time_lose_nothing_and_do
     async def work():
         nonlocal at_work
         for each in events:
-            await Projector(DOMAIN, working).apply([each])
+            await Projector(DOMAIN.views, working).apply([each])
         at_work = False
 
     async def retry():

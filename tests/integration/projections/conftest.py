@@ -41,7 +41,7 @@ class System:
     async def project(self, declared=domain):
         """Folds what is there, as the worker does."""
         database = PostgresDatabase(self.reader, declared)
-        projector = Projector(declared, database)
+        projector = Projector(declared.views, database)
         try:
             marks = await projector.marks()
             source = Source(declared, self.store, min(mark.position for mark in marks.values()))

@@ -46,7 +46,7 @@ def arrived(event):
 async def project(conninfo, events):
     database = PostgresDatabase(conninfo, domain)
     for event in events:
-        await Projector(domain, database).apply([arrived(event)])
+        await Projector(domain.views, database).apply([arrived(event)])
     await database.close()
 
 

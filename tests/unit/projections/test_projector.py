@@ -63,7 +63,7 @@ async def test_any_batches_repeats_and_interleaving_of_partitions_give_the_rows_
     events = [placed(number, f"o{number}", quantity, who) for number, (quantity, who) in enumerate(told, 1)]
     lanes = [[each for each in events if each.partition == number] for number in range(orders.partitions)]
     database = MemoryDatabase(orders.partitions)
-    projector = Projector(orders, database)
+    projector = Projector(orders.views, database)
     while any(lanes):
         lane = random.choice([lane for lane in lanes if lane])
         size = random.randint(1, len(lane))
@@ -76,7 +76,7 @@ async def test_any_batches_repeats_and_interleaving_of_partitions_give_the_rows_
 
 async def test_a_repeat_changes_nothing_and_names_the_rows_that_it_touches():
     database = MemoryDatabase(orders.partitions)
-    projector = Projector(orders, database)
+    projector = Projector(orders.views, database)
     event = placed(1, "1")
     first = await projector.apply([event])
     again = await projector.apply([event])
@@ -91,7 +91,7 @@ async def test_a_repeat_changes_nothing_and_names_the_rows_that_it_touches():
 
 async def overtaken(database, event):
     async with database.transaction() as slow:
-        await Projector(orders, database).apply([event])
+        await Projector(orders.views, database).apply([event])
         await slow.save(orders.views[0], {"1": None})
         await slow.advance(event.partition, Mark(), Mark(9, 9), START)
 
@@ -139,7 +139,7 @@ def tick(position, clock="a"):
 
 async def test_a_row_that_becomes_none_is_taken_away_and_may_come_back():
     database = MemoryDatabase(1)
-    projector = Projector(CLOCKS, database)
+    projector = Projector(CLOCKS.views, database)
     await projector.apply([tick(1)])
     applied = await projector.apply([tick(2)])
     assert applied.changed == {"ticks": {"a": None}}
@@ -151,5 +151,5 @@ async def test_a_row_that_becomes_none_is_taken_away_and_may_come_back():
 async def test_the_position_moves_also_for_events_that_no_view_uses():
     silent = replace(CLOCKS, views=())
     database = MemoryDatabase(1)
-    await Projector(silent, database).apply([tick(1), tick(2)])
+    await Projector(silent.views, database).apply([tick(1), tick(2)])
     assert database.progress == {0: Mark(2, 2)}
