@@ -72,7 +72,8 @@ class Proxy:
             return
         try:
             target = self._routes.find(scope["method"], scope["raw_path"])
-            scope["route_template"], scope["answer_headers"] = target.template, target.notes(scope["raw_path"])
+            scope["route_template"] = target.template
+            scope.setdefault("answer_headers", []).extend(target.notes(scope["raw_path"]))
             headers = passed_on(scope["headers"])
             identity = await authorize(values(headers, b"authorization"), self._verifier, target.scope)
         except Problem:
