@@ -56,7 +56,7 @@ def keys(domain: Domain) -> Plan:
 
 
 def write_side(domain: Domain) -> Plan:
-    writer, migrator = f"{domain.name}-write", f"{domain.name}-migrate"
+    writer, follower, migrator = (f"{domain.name}-{role}" for role in ("write", "read", "migrate"))
     database, checkpoints = events_database(domain), evidence.topic(domain.name)
     return Plan(
         topics=(
@@ -77,12 +77,12 @@ def write_side(domain: Domain) -> Plan:
             Acl(writer, "topic", domain.strange_commands_topic, ("WRITE", "DESCRIBE")),
             Acl(writer, "group", domain.commands_topic, ("READ",)),
         ),
-        databases=(Database(database, migrator, (writer, OPERATOR)),),
+        databases=(Database(database, migrator, (writer, follower, OPERATOR)),),
         jobs=(
             Job(
                 f"{domain.name}-events-migrate",
                 "eventstore",
-                ("migrate", database, writer, OPERATOR),
+                ("migrate", database, writer, OPERATOR, "--follower", follower),
                 migrator,
                 migrate.inputs(),
             ),

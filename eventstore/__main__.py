@@ -1,4 +1,4 @@
-"""python -m eventstore migrate [--check] [--wait SECONDS] <database> <writer-role> [reader roles…]
+"""python -m eventstore migrate [--check] [--wait SECONDS] <database> <writer-role> [reader roles…] [--follower ROLE]…
 
 Exit codes: 0 done; 1 something is missing, or the schema is not ours; 2 usage or settings; 69 the database is down.
 """
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(given: argparse.Namespace) -> int:
-    roles = Roles(given.writer, given.readers)
+    roles = Roles(given.writer, given.readers, given.follower)
     with connect(conninfo(load(), given.database), given.wait) as connection:
         if given.check:
             faults = missing(connection, roles)
@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("database")
     step.add_argument("writer", help="the role that appends")
     step.add_argument("readers", nargs="*", help="roles that may read")
+    step.add_argument("--follower", action="append", default=[], metavar="ROLE", help="may read events only")
     return whole
 
 

@@ -10,8 +10,10 @@ from typing import Annotated, TypeVar
 import psycopg
 import typer
 
+from eventstore.__main__ import parser
 from eventstore.errors import EventStoreError, StoreBusy, StoreUnavailable
 from eventstore.link import sentence
+from eventstore.migrate import Roles
 from infra.console import Exit, clear_errors, fail
 from infra.native import Native, here
 from infra.plan import OPERATOR, Plan
@@ -26,13 +28,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A store of this system: its domain, and who writes to it and owns it."""
+    """A store of this system: its domain, who owns it, and who may do what."""
 
     system: Native
     name: str
     database: str
-    writer: str
-    readers: tuple[str, ...]
+    roles: Roles
     owner: str
 
     def conninfo(self, principal: str = OPERATOR) -> str:
@@ -51,8 +52,9 @@ def jobs(plan: Plan) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _place(system: Native, arguments: tuple[str, ...], owner: str) -> Place:
-    database, writer, *readers = arguments
-    return Place(system, database.removesuffix("_events").replace("_", "-"), database, writer, tuple(readers), owner)
+    given = parser().parse_args(["migrate", *arguments])
+    roles = Roles(given.writer, given.readers, given.follower)
+    return Place(system, given.database.removesuffix("_events").replace("_", "-"), given.database, roles, owner)
 
 
 def place(name: str | None) -> Place:

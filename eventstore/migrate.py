@@ -32,14 +32,16 @@ WRITER = {
     "detached": READER,
     "migrations": READER,
 }
+FOLLOWED = ("events", "head", "ranges", "detached")
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Who writes to a store, and who else may read it."""
+    """Who writes to a store, who may read it, and who may read its events only."""
 
     writer: str
     readers: Sequence[str] = ()
+    followers: Sequence[str] = ()
 
 
 def connect(conninfo: str, seconds: float) -> Connection[Any]:
@@ -89,6 +91,8 @@ def grant(connection: Connection[Any], roles: Roles) -> None:
     run(connection, "grant_writer", roles.writer)
     for reader in roles.readers:
         run(connection, "grant_reader", reader)
+    for follower in roles.followers:
+        run(connection, "grant_follower", follower)
 
 
 def run(connection: Connection[Any], name: str, role: str) -> None:
@@ -108,6 +112,7 @@ def wrong_rights(connection: Connection[Any], roles: Roles) -> Iterator[str]:
     """Rights that a role lacks, or has and must not have."""
     expected = {roles.writer: {f"{table} {right}" for table, rights in WRITER.items() for right in rights}}
     expected |= {reader: {f"{table} {right}" for table in WRITER for right in READER} for reader in roles.readers}
+    expected |= {follower: {f"{table} SELECT" for table in FOLLOWED} for follower in roles.followers}
     for role, rights in expected.items():
         rows = connection.execute(PRIVILEGES, {"role": role})
         actual = {row[0] for row in rows}
@@ -122,8 +127,8 @@ def schema(connection: Connection[Any]) -> str:
 
 def inputs() -> str:
     """What the schema and the rights are made from."""
-    texts = [*(text for _, _, text in sql.migrations()), sql.statement("grant_writer"), sql.statement("grant_reader")]
-    return digest("\n".join(texts)).hex()
+    grants = [sql.statement(f"grant_{kind}") for kind in ("writer", "reader", "follower")]
+    return digest("\n".join([*(text for _, _, text in sql.migrations()), *grants])).hex()
 
 
 def digest(text: str) -> bytes:

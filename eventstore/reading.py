@@ -16,7 +16,7 @@ from rich.table import Table
 from eventstore.cloudevents import encode_value
 from eventstore.console import AsJson, Name, Place, place, run, store, store_errors
 from eventstore.link import connect as connect_async
-from eventstore.migrate import Roles, connect, missing
+from eventstore.migrate import connect, missing
 from eventstore.migrate import migrate as bring_up_to_date
 from eventstore.postgres import PostgresStore
 from eventstore.records import EVERYTHING, RecordedEvent, Selection
@@ -136,9 +136,8 @@ def import_(
     """Bring an exported log into an empty store, with its positions and times; all of it or nothing."""
     with store_errors():
         where = place(name)
-        roles = Roles(where.writer, where.readers)
         with connect(where.conninfo(where.owner), PATIENCE_SECONDS) as connection, counting() as counted:
-            bring_up_to_date(connection, roles)
+            bring_up_to_date(connection, where.roles)
             events = bring_in(connection, file, counted)
     out.print(f"{events:,} events, read back and compared")
 
@@ -160,9 +159,8 @@ def migrate(
     """Bring the store's schema and rights to what this code needs; with --check exit 1 when something is missing."""
     with store_errors():
         where = place(name)
-        roles = Roles(where.writer, where.readers)
         with connect(where.conninfo(where.owner), PATIENCE_SECONDS) as connection:
-            found = missing(connection, roles) if check else bring_up_to_date(connection, roles)
+            found = missing(connection, where.roles) if check else bring_up_to_date(connection, where.roles)
     out.print("\n".join(found) or "nothing is missing", markup=False)
     if check and found:
         raise typer.Exit(Exit.FAILURE)

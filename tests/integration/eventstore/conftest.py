@@ -21,7 +21,7 @@ from infra.settings import Settings
 sys.modules.setdefault("eventsourcing.cipher", cryptography)
 
 LIBRARY = Database("library_events", "library", ("library",))
-STORE = Database("crash_events", "crash-migrate", ("crash-write", "crash-read"))
+STORE = Database("crash_events", "crash-migrate", ("crash-write", "crash-read", "crash-follow"))
 PARTITIONS = 4
 
 
@@ -86,7 +86,7 @@ def bare(floor):
 def place(bare):
     """An empty store."""
     with connect(bare.owner, 30) as connection:
-        migrate(connection, Roles("crash-write", ["crash-read"]))
+        migrate(connection, Roles("crash-write", ["crash-read"], ["crash-follow"]))
     yield bare
     bare.revive("postgres", "kafka")
 

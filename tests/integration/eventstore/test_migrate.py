@@ -19,7 +19,7 @@ from eventstore.postgres import PostgresStore
 from eventstore.records import Any, Append, NewEvent
 from infra.plan import Database
 
-ROLES = Roles("crash-write", ["crash-read"])
+ROLES = Roles("crash-write", ["crash-read"], ["crash-follow"])
 TABLES = sorted(steps.WRITER)
 EVENT = Append("orders-1", [NewEvent("orders.X.v1", b"1", datetime.now(UTC))], Any())
 
@@ -84,7 +84,7 @@ async def filled(place):
         await store.append(EVENT)
 
 
-@pytest.mark.parametrize("principal", ["crash-write", "crash-read"])
+@pytest.mark.parametrize("principal", ["crash-write", "crash-read", "crash-follow"])
 @pytest.mark.parametrize(
     "statement",
     [
@@ -120,6 +120,20 @@ def test_who_may_only_read_cannot_append(place):
                 await store.append(EVENT)
 
     asyncio.run(attempt())
+
+
+async def test_who_only_follows_reads_the_events_and_nothing_else(place):
+    await filled(place)
+    follower = place.conninfo("crash-follow")
+    async with PostgresStore.open(follower) as store:
+        assert [event.stream for event in await store.read_log()] == [EVENT.stream]
+        assert len(await store.read_stream(EVENT.stream)) == await store.head() == 1
+        with pytest.raises(StoreUnavailable, match="permission denied"):
+            await store.append(EVENT)
+    with sync_connect(follower, autocommit=True) as connection:
+        for table in set(TABLES) - set(steps.FOLLOWED):
+            with pytest.raises(InsufficientPrivilege):
+                connection.execute(f"SELECT FROM {table}")
 
 
 def test_a_store_that_was_never_migrated_says_so(bare):
