@@ -1,4 +1,7 @@
-"""The consistency token: what a writer gives a reader so that the reader sees the write. Opaque to clients."""
+"""The consistency token: what a writer gives a reader so that the reader sees the write. Opaque to clients.
+
+A header may hold several, joined by commas: of several writes, streams and domains.
+"""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ import orjson
 VERSION = b"\x01"
 CHECKSUM_BYTES = 4
 LONGEST = 1024
+MOST = 64
 LIMIT = 1 << 63
 
 
@@ -37,6 +41,14 @@ def decode(token: str) -> ConsistencyToken:
         case [str(domain), str(stream), int(position)] if 0 <= position < LIMIT:
             return genuine(ConsistencyToken(domain, stream, int(position)), token)
     raise ValueError("not a consistency token of this system")
+
+
+def decode_all(given: str) -> list[ConsistencyToken]:
+    """What the tokens of a header say. Raises `ValueError` if one of them is not ours, or if they are too many."""
+    tokens = given.split(",", MOST)
+    if len(tokens) > MOST:
+        raise ValueError(f"more than {MOST} consistency tokens")
+    return [decode(token.strip(" \t")) for token in tokens]
 
 
 def genuine(found: ConsistencyToken, token: str) -> ConsistencyToken:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.consistency import LIMIT, VERSION, ConsistencyToken, checksum, decode, encode
+from infra.consistency import LIMIT, MOST, VERSION, ConsistencyToken, checksum, decode, decode_all, encode
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -63,3 +63,22 @@ def forged(content: bytes, version: bytes = VERSION) -> str:
 def test_a_forged_token_is_refused(token):
     with pytest.raises(ValueError, match=r".*"):
         decode(token)
+
+
+def test_a_header_holds_tokens_of_several_writes_and_domains():
+    writes = [("orders", "orders-1", 7), ("orders", "orders-2", 9), ("stock", "stock-1", 3)]
+    for joint in (",", ", ", " ,\t"):
+        assert decode_all(joint.join(encode(*write) for write in writes)) == [ConsistencyToken(*one) for one in writes]
+
+
+@pytest.mark.parametrize("given", ["", ",", encode("a", "b", 1) + ",", f"x,{encode('a', 'b', 1)}"])
+def test_one_foreign_token_among_several_is_refused(given):
+    with pytest.raises(ValueError, match=r".*"):
+        decode_all(given)
+
+
+def test_tokens_are_bounded_in_number():
+    token = encode("orders", "orders-1", 7)
+    assert len(decode_all(",".join([token] * MOST))) == MOST
+    with pytest.raises(ValueError, match="more than 64"):
+        decode_all(",".join([token] * (MOST + 1)))
