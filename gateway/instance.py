@@ -15,10 +15,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """For each instance; `waiting` requests may wait for one of its connections, and the next is turned away."""
+    """For each instance; `waiting` requests may wait for one of its connections, and the next is turned away.
+
+    `streams` are answers without an end, which have connections of their own.
+    """
 
     connections: int = 128
     waiting: int = 512
+    streams: int = 1000
     connect_seconds: float = 2.0
     queue_seconds: float = 5.0
     answer_seconds: float = 30.0
@@ -33,16 +37,51 @@ class Instance:
     def __init__(self, place: tuple[str, int], name: str, tls: ssl.SSLContext, limits: Limits) -> None:
         self.place, self._name, self._tls, self._limits = place, name, tls, limits
         self.breaker = Breaker(limits.failures)
-        self.load = 0
+        self.load = self.streams = 0
         self._idle: deque[Connection] = deque()
         self._closed = False
         self._slots = asyncio.Semaphore(limits.connections)
 
-    async def ask(self, request: bytes, deadline: float, *, fresh: bool = False) -> Connection:
+    async def ask(self, request: bytes, deadline: float, *, fresh: bool = False, endless: bool = False) -> Connection:
         """A connection on which the answer has begun; give it back with `release`. Raises `UpstreamError`.
 
         `deadline` is in the loop's time. A connection that was used before may be dead; `fresh` asks for a new one.
         """
+        await self._enter(deadline, endless)
+        self.breaker.begins(now())
+        try:
+            connection = await self._answered(request, deadline, None if fresh else self._pooled())
+        except UpstreamError:
+            self.breaker.failed(now())
+            self._free(endless)
+            raise
+        except BaseException:
+            self._free(endless)
+            raise
+        self.breaker.succeeded()
+        return connection
+
+    def release(self, connection: Connection, *, endless: bool = False) -> None:
+        if connection.complete and connection.reusable and not self._closed:
+            connection.idle_since = now()
+            self._idle.append(connection)
+        else:
+            connection.close()
+        self._free(endless)
+
+    def close(self) -> None:
+        """Ends what is idle now; what is in use ends when it is given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _enter(self, deadline: float, endless: bool) -> None:
+        """Takes a place. Raises `Busy`."""
+        if endless:
+            if self.streams >= self._limits.streams:
+                raise Busy(f"{self._name} has too many streams open")
+            self.streams += 1
+            return
         if self.load >= self._limits.connections + self._limits.waiting:
             raise Busy(f"{self._name} has too much to do")
         self.load += 1
@@ -51,36 +90,13 @@ class Instance:
         except BaseException:
             self.load -= 1
             raise
-        self.breaker.begins(now())
-        try:
-            connection = await self._answered(request, deadline, None if fresh else self._pooled())
-        except UpstreamError:
-            self.breaker.failed(now())
-            self._free()
-            raise
-        except BaseException:
-            self._free()
-            raise
-        self.breaker.succeeded()
-        return connection
 
-    def release(self, connection: Connection) -> None:
-        if connection.complete and connection.reusable and not self._closed:
-            connection.idle_since = now()
-            self._idle.append(connection)
+    def _free(self, endless: bool) -> None:
+        if endless:
+            self.streams -= 1
         else:
-            connection.close()
-        self._free()
-
-    def close(self) -> None:
-        """Ends what is idle now; what is in use ends when it is given back."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
-
-    def _free(self) -> None:
-        self.load -= 1
-        self._slots.release()
+            self.load -= 1
+            self._slots.release()
 
     async def _slot(self, deadline: float) -> None:
         if not self._slots.locked():

@@ -66,6 +66,7 @@ HEADERS = {
     "If-Match": {"type": "string", "pattern": '^"[1-9][0-9]{0,17}"$', "description": "It excludes If-None-Match."},
     "If-None-Match": {"const": "*"},
 }
+AS_OF = ("as_of", "query", {"type": "string", "format": "date-time", "description": "Answers as it was then."})
 COUNT = {"type": "integer", "minimum": 1, "maximum": 500}
 TAG = {"description": "The version of the stream, as a strong tag", "schema": TEXT}
 CONSISTENCY = {"description": "Show it to a query that must have seen this", "schema": TEXT}
@@ -131,6 +132,7 @@ class Part:
         for view in self._domain.views:
             paths[f"{base}/{view.name}"] = {"get": self._rows(view)}
             paths[f"{base}/{view.name}/{{key}}"] = {"get": self._row(view)}
+            paths[f"{base}/{view.name}/stream"] = {"get": self._changes(view)}
         return paths
 
     def _command(self, name: str) -> dict[str, Any]:
@@ -154,7 +156,7 @@ class Part:
 
     def _rows(self, view: View[Any, Any]) -> dict[str, Any]:
         filters = [parameter(name, "query", field(view.row, name)) for name in view.filters]
-        more = [parameter("limit", "query", COUNT), parameter("cursor", "query", TEXT)]
+        more = [parameter("limit", "query", COUNT), parameter("cursor", "query", TEXT), parameter(*AS_OF)]
         item = reference(f"{self._prefix}.{self._version.row(view).__name__}")
         page = {
             "type": "object",
@@ -165,7 +167,16 @@ class Part:
 
     def _row(self, view: View[Any, Any]) -> dict[str, Any]:
         row = reference(f"{self._prefix}.{self._version.row(view).__name__}")
-        return self._query(view, f"{view.name}.row", [parameter("key", "path", KEY)], row)
+        return self._query(view, f"{view.name}.row", [parameter("key", "path", KEY), parameter(*AS_OF)], row)
+
+    def _changes(self, view: View[Any, Any]) -> dict[str, Any]:
+        """Server-sent events: `row` with a row as it has become, and `removed` with its key."""
+        filters = [parameter(name, "query", field(view.row, name)) for name in view.filters]
+        more = [parameter("key", "query", KEY), parameter("snapshot", "query", {"type": "boolean"})]
+        asked = [*filters, *more, parameter("Last-Event-ID", "header", TEXT)]
+        query = self._query(view, f"{view.name}.stream", asked, {})
+        query["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        return query
 
     def _query(
         self, view: View[Any, Any], name: str, parameters: list[dict[str, Any]], schema: dict[str, Any]

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from math import ceil
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,8 +28,8 @@ CLOSE = {"connection": "close"}
 JSON = b"application/json"
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([1-9][0-9]{0,5})\"?\s*(?=$|[,;])")
 ASYNC = re.compile(r"(?:^|,)\s*respond-async\s*(?=$|[,;])")
-ONCE = frozenset({b"content-type", b"idempotency-key", b"consistency-token", b"authorization"})
-REQUEST_HEADERS = ONCE | {b"accept", b"if-match", b"if-none-match", b"prefer"}
+ONCE = frozenset({b"content-type", b"idempotency-key", b"last-event-id", b"authorization"})
+REQUEST_HEADERS = ONCE | {b"accept", b"consistency-token", b"if-match", b"if-none-match", b"prefer"}
 ANSWER_HEADERS = frozenset(
     {
         *(b"content-type", b"etag", b"location", b"link", b"allow", b"cache-control", b"retry-after", b"vary"),
@@ -90,7 +91,12 @@ class Proxy:
         if scope["method"] == "POST":
             check_content_type(headers)
             body = await whole(receive)
-        await self._forward(target, scope, headers, body, send)
+        forwarding = self._forward(target, scope, headers, body, send)
+        if target.endless:
+            scope["endless"] = True
+            await while_listened_to(receive, forwarding)
+        else:
+            await forwarding
 
     async def _count(self, kind: str, key: str, scope: Scope) -> None:
         """Raises `Problem` 429 when there was enough of it. The answer says what is left."""
@@ -109,7 +115,9 @@ class Proxy:
         seconds = patience(headers, upstream.limits.answer_seconds)
         request = written(scope, upstream.authority, headers, body, seconds)
         try:
-            async with upstream.exchange(request, repeatable=repeatable, seconds=seconds) as connection:
+            async with upstream.exchange(
+                request, repeatable=repeatable, seconds=seconds, endless=target.endless
+            ) as connection:
                 await relay(connection, send, upstream.limits.stall_seconds, gzip=takes_gzip(scope["headers"]))
         except Busy as error:
             raise Problem(503, "temporary-reduced-capacity", str(error), headers={"retry-after": "1"}) from None
@@ -187,6 +195,25 @@ def written(scope: Scope, authority: bytes, headers: list[tuple[bytes, bytes]], 
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
+async def while_listened_to(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Works until it is done, or until the client is gone."""
+    working = asyncio.ensure_future(work)
+    listening = asyncio.ensure_future(gone(receive))
+    try:
+        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        listening.cancel()
+        working.cancel()
+        await asyncio.gather(working, listening, return_exceptions=True)
+
+
+async def gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzip: bool) -> None:
     """Hands the answer to the client: at once if it is complete, and packed if he takes that; else as it comes."""
     headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
@@ -201,7 +228,11 @@ async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzi
     await send({"type": "http.response.body", "body": body, "more_body": not complete})
     if not complete:
         async for part in connection.rest(stall_seconds):
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            try:
+                async with asyncio.timeout(stall_seconds):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            except TimeoutError:
+                raise TooSlow("the client does not take the answer") from None
         await send({"type": "http.response.body", "body": b""})
 
 

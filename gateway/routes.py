@@ -21,6 +21,7 @@ EVENTS = "events"
 FIRST = "v1"
 OPERATIONS = "operations"
 OPERATION = f"/v1/{OPERATIONS}/{{id}}"
+STREAM = "stream"
 STREAMS_READ = "streams:read"
 SIMPLE = re.compile(rb"[A-Za-z0-9_-]+")
 IN_PATHS = "/%:@!$&'()*+,;="
@@ -33,7 +34,8 @@ MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 class Target:
     """The service that answers, the scope that it takes, and the declared route for logs and measurements.
 
-    `version` is the one that was asked for, and `newest` the number of the newest that there is.
+    `version` is the one that was asked for, and `newest` the number of the newest that there is. The answer of an
+    `endless` one goes on until somebody ends it.
     """
 
     domain: str
@@ -42,6 +44,7 @@ class Target:
     template: str
     version: Version
     newest: int
+    endless: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -122,11 +125,15 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The addresses of one domain. A view's name comes before an aggregate's id of the same spelling."""
+    """The addresses of one domain.
+
+    A view's name comes before an aggregate's id of the same spelling, and its stream before a key of that spelling.
+    """
 
     commands: Mapping[str, Target]
     lists: Mapping[str, Target]
     rows: Mapping[str, Target]
+    streams: Mapping[str, Target]
     events: Target
     operation: Target
 
@@ -139,7 +146,7 @@ class Targets:
                 found["GET"] = self.lists[view]
             case [first, last]:
                 if first in self.rows:
-                    found["GET"] = self.rows[first]
+                    found["GET"] = self.streams[first] if last == STREAM else self.rows[first]
                 elif last == EVENTS:
                     found["GET"] = self.events
                 if last in self.commands:
@@ -151,13 +158,14 @@ def targets(domain: Domain, version: Version) -> Targets:
     name, base, newest = domain.name, f"/v{version.number}/{domain.name}", domain.versions[-1].number
     scopes = {view.name: domain.view_scope(view.name) for view in domain.views}
 
-    def target(side: Side, scope: str, path: str) -> Target:
-        return Target(name, side, scope, f"{base}/{path}", version, newest)
+    def target(side: Side, scope: str, path: str, *, endless: bool = False) -> Target:
+        return Target(name, side, scope, f"{base}/{path}", version, newest, endless)
 
     return Targets(
         commands={one: target("write", domain.command_scope(one), f"{{id}}/{one}") for one in domain.commands},
         lists={view: target("read", scope, view) for view, scope in scopes.items()},
         rows={view: target("read", scope, f"{view}/{{key}}") for view, scope in scopes.items()},
+        streams={view: target("read", scope, f"{view}/{STREAM}", endless=True) for view, scope in scopes.items()},
         # Operations have one form in all versions, so their address is of none that goes.
         operation=Target(name, "write", f"{name}:write", OPERATION, Version(1), 1),
         events=target("write", STREAMS_READ, f"{{id}}/{EVENTS}"),

@@ -41,19 +41,21 @@ class Upstream:
         return self._name.encode()
 
     @asynccontextmanager
-    async def exchange(self, request: bytes, *, repeatable: bool, seconds: float) -> AsyncIterator[Connection]:
+    async def exchange(
+        self, request: bytes, *, repeatable: bool, seconds: float, endless: bool = False
+    ) -> AsyncIterator[Connection]:
         """A connection on which the answer to the request has begun, within so many seconds in all.
 
-        Raises `UpstreamError`.
+        An `endless` answer takes none of the connections that others wait for. Raises `UpstreamError`.
         """
         deadline = now() + seconds
         await self._found()
         self._budget.earn()
-        instance, connection = await self._answered(request, repeatable, deadline)
+        instance, connection = await self._answered(request, repeatable, deadline, endless)
         try:
             yield connection
         finally:
-            instance.release(connection)
+            instance.release(connection, endless=endless)
 
     async def close(self) -> None:
         if self._refresh is not None:
@@ -61,7 +63,9 @@ class Upstream:
         for instance in self._instances.values():
             instance.close()
 
-    async def _answered(self, request: bytes, repeatable: bool, deadline: float) -> tuple[Instance, Connection]:
+    async def _answered(
+        self, request: bytes, repeatable: bool, deadline: float, endless: bool
+    ) -> tuple[Instance, Connection]:
         """Asks until there is an answer. What was not sent goes to another instance; what may have been is repeated
         once, if that does no harm: an idle connection may die just when it is used again."""
         tried: list[Instance] = []
@@ -69,7 +73,7 @@ class Upstream:
         while True:
             instance = self._choose(tried)
             try:
-                return instance, await instance.ask(request, deadline, fresh=repeated)
+                return instance, await instance.ask(request, deadline, fresh=repeated, endless=endless)
             except Unreachable:
                 tried.append(instance)
                 if len(tried) >= MOST_INSTANCES_TRIED or not self._others(tried):

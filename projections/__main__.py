@@ -18,6 +18,7 @@ from domains.opening import keys_of
 from domains.plan import events_database
 from eventstore.errors import StoreUnavailable
 from eventstore.migrate import connect
+from eventstore.postgres import PostgresStore
 from infra.errors import InfraError
 from infra.health import Health
 from infra.logs import Lines, configure
@@ -29,12 +30,14 @@ from projections.complete import complete
 from projections.direct_lane import DirectLane
 from projections.errors import ProjectionError, ReadUnavailable
 from projections.faust_lane import FaustLane
+from projections.live import Live
 from projections.migrate import migrate
+from projections.past import Past
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.republish import Republisher
-from projections.service import read_side
+from projections.service import Queries, read_side
 from projections.views import Views
 from projections.worker import Worker, collect_less
 
@@ -71,7 +74,11 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         health.check("identity provider", verifier.unready)
         loading = asyncio.create_task(verifier.load_as_soon_as_possible())
         try:
-            await serve(settings, read_side(domain, views, settings, health, verifier, keys=keys), health)
+            store = await stack.enter_async_context(PostgresStore.open(conninfo(settings, events_database(domain))))
+            live = Live(settings, domain, views, keys)
+            stack.push_async_callback(live.close)
+            queries = Queries(domain, views, Past(domain, store, views.skipped), live, keys)
+            await serve(settings, read_side(domain, queries, settings, health, verifier), health)
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)

@@ -31,10 +31,12 @@ from projections.plan import read_database
 from projections.verify_commands import projection
 from projections.views import Views
 from projections.watch import Watched, Watcher
+from projections.why_commands import why
 
 app = typer.Typer()
 app.add_typer(projection, name="projection")
 app.add_typer(dlq, name="dlq")
+app.command()(why)
 
 SHOWN_OF_ROW = 60
 
@@ -45,7 +47,7 @@ def watch(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Time between two looks.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on stdout, one line a look.")] = False,
 ) -> None:
-    """Watch the projections: how far they are, how far behind, how fast, and what changed last."""
+    """Watch the projections: how far they are, how far behind, how fast, what is parked, and what changed last."""
     with clear_errors():
         try:
             asyncio.run(follow(here(), once or not (as_json or out.is_terminal), seconds, as_json))
@@ -83,15 +85,26 @@ async def opened(system: Native, stack: AsyncExitStack) -> list[Watcher]:
     return watchers
 
 
+def lasts(seconds: float | None) -> str:
+    """How long something takes, for people."""
+    if seconds is None:
+        return "never"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def table(found: Sequence[Watched]) -> Table:
+    """A line for each view. While keys of it are parked, why the last one is stands in the place of its last row."""
     made = Table()
     made.add_column("projection", no_wrap=True, min_width=max(len(f"{line.domain}/{line.view}") for line in found))
-    for name in ("position", "behind", "seconds", "events/s", "last row"):
-        made.add_column(name)
+    for name in ("position", "behind", "seconds", "events/s", "ETA", "parked"):
+        made.add_column(name, justify="right", no_wrap=True)
+    made.add_column("last row", no_wrap=True, overflow="ellipsis")
     for line in found:
         behind = f"[yellow]{line.events_behind}[/]" if line.events_behind else "[green]0[/]"
-        row = json.dumps(line.last_row, ensure_ascii=False) if line.last_row else ""
-        short = row if len(row) <= SHOWN_OF_ROW else row[: SHOWN_OF_ROW - 1] + "…"
+        parked = f"[red]{line.parked}[/]" if line.parked else "[green]0[/]"
+        told = line.error or (json.dumps(line.last_row, ensure_ascii=False) if line.last_row else "")
+        short = escape(told if len(told) <= SHOWN_OF_ROW else told[: SHOWN_OF_ROW - 1] + "…")
         numbers = (f"{line.position} of {line.head}", behind, f"{line.seconds_behind:.1f}", f"{line.rate:.0f}")
-        made.add_row(f"{line.domain}/{line.view}", *numbers, escape(short))
+        name = f"{line.domain}/{line.view}"
+        made.add_row(name, *numbers, lasts(line.eta), parked, f"[red]{short}[/]" if line.error else short)
     return made

@@ -10,7 +10,10 @@ ProjectionError
 ├── RebuildRefused   the view can't be rebuilt, replayed or rolled back now; the live one is untouched
 ├── RebuildFailed    a view raised while it was folded anew; the live one is untouched
 │   └── EffectRefused  it reached for the world outside
-└── ReadUnavailable  the read database or the topic can't be reached; nothing was lost
+├── ReadUnavailable  the read database or the topic can't be reached; nothing was lost
+├── BeyondReach      a fold of the past would take too many events, or events that are no longer in the database
+├── FoldsWait        too many folds of the past wait for their turn
+└── Overtaken        a reader of changes was slower than they come, and what it lacks has made room
 """
 
 from eventstore.records import RecordedEvent
@@ -66,3 +69,15 @@ class EffectRefused(RebuildFailed):
 
 class ReadUnavailable(ProjectionError):
     """The read database or the topic can't be reached."""
+
+
+class BeyondReach(ProjectionError):
+    """What is asked about lies beyond the bound of a fold; the message says which."""
+
+
+class FoldsWait(ProjectionError):
+    """Too many folds of the past wait for their turn."""
+
+
+class Overtaken(ProjectionError):
+    """A reader of changes was slower than they come."""

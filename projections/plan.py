@@ -8,11 +8,14 @@ from domains.plan import ANY_TIME, FOREVER, LARGEST_RECORD
 from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
 from projections.migrate import inputs
 
+RESUMABLE_SECONDS = 24 * 3600
 COMPACTED = {
     "cleanup.policy": "compact",
     "min.cleanable.dirty.ratio": "0.1",
     "segment.ms": "60000",
     "max.compaction.lag.ms": "60000",
+    # A stream of changes resumes for so long: after that a removed row may no longer be told.
+    "delete.retention.ms": str(RESUMABLE_SECONDS * 1000),
 }
 ROOM_FOR_ORIGIN = 64 * 1024
 
@@ -30,13 +33,13 @@ def read_side(domain: Domain) -> Plan:
     rows = sized(COMPACTED, LARGEST_RECORD)
     views = tuple(Topic(domain.view_topic(view), domain.partitions, rows) for view in domain.views)
     dead = Topic(domain.dead_letter_topic, 1, sized(FOREVER, LARGEST_RECORD + ROOM_FOR_ORIGIN))
-    written = (dead, *views)
     return Plan(
-        topics=written,
+        topics=(dead, *views),
         acls=(
             Acl(reader, "topic", domain.events_topic, ("READ", "DESCRIBE")),
             Acl(reader, "group", f"{domain.name}.*", ("READ",)),
-            *(Acl(reader, "topic", topic.name, ("WRITE", "DESCRIBE")) for topic in written),
+            Acl(reader, "topic", dead.name, ("WRITE", "DESCRIBE")),
+            *(Acl(reader, "topic", topic.name, ("READ", "WRITE", "DESCRIBE")) for topic in views),
         ),
         databases=(Database(database, migrator, (reader, OPERATOR)),),
         jobs=(Job(f"{domain.name}-read-migrate", "projections", ("migrate", domain.name), migrator, inputs(domain)),),

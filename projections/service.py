@@ -1,114 +1,139 @@
 """The read side's door: queries over HTTP."""
 
-import base64
-import binascii
-from collections.abc import Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from fastapi import Request, Response
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel
 
 from domains.access import NOBODY, bound_to
 from domains.kernel import Domain, Row
 from domains.opening import bodies
 from eventstore.errors import KeyMissing, SealBroken, StoreUnavailable
 from eventstore.personal.keys import Keys
-from infra import consistency
 from infra.health import Health
-from infra.kafka import partition_of
-from infra.oidc import Verifier, identify
+from infra.oidc import Identity, Verifier, identify
 from infra.settings import Settings
 from infra.web import Application, Problem, application
-from projections.errors import ReadUnavailable
+from projections import asking
+from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
+from projections.live import Live
+from projections.past import Past
 from projections.rows import AnyView
 from projections.views import Progress, Views
 
+log = logging.getLogger(__name__)
+
 GATEWAY = frozenset({"gateway"})
 BODY_LIMIT = 1024
-LIMIT, LARGEST_LIMIT = 50, 500
-LONGEST_KEY = 256
-WAIT_SECONDS = 5.0
 JSON = "application/json"
+AGAIN = {"retry-after": "1"}
+
+Headers = dict[str, str]
 
 
 def read_side(
-    domain: Domain, views: Views, settings: Settings, health: Health, verifier: Verifier, *, keys: Keys | None
+    domain: Domain, queries: "Queries", settings: Settings, health: Health, verifier: Verifier
 ) -> Application:
     """The application of one domain's queries; only the gateway may call it."""
     app = application(f"{domain.name} read side", settings, health, peers=GATEWAY, body_limit=BODY_LIMIT)
-    queries = Queries(domain, views, keys)
 
-    async def one(request: Request) -> Response:
-        return await answered(queries.one(request, verifier))
+    def guarded(ask: Callable[[Request, Identity], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            identity = await identify(request, verifier, domain.view_scope(request.path_params["view"]))
+            async with problems():
+                return await ask(request, identity)
 
-    async def page(request: Request) -> Response:
-        return await answered(queries.page(request, verifier))
+        return endpoint
 
-    app.add_route(f"/v{{version:int}}/{domain.name}/{{view}}/{{key}}", one, methods=["GET"])
-    app.add_route(f"/v{{version:int}}/{domain.name}/{{view}}", page, methods=["GET"])
+    base = f"/v{{version:int}}/{domain.name}/{{view}}"
+    app.add_route(f"{base}/stream", guarded(queries.stream), methods=["GET"])
+    app.add_route(f"{base}/{{key}}", guarded(queries.one), methods=["GET"])
+    app.add_route(base, guarded(queries.page), methods=["GET"])
     return app
 
 
-async def answered(answer: Any) -> Response:
+@asynccontextmanager
+async def problems() -> AsyncIterator[None]:
+    """The read side's errors, as problems of HTTP."""
     try:
-        response: Response = await answer
+        yield
     except (KeyMissing, SealBroken) as error:
         slug = "key-missing" if isinstance(error, KeyMissing) else "internal-error"
         raise Problem(500, slug, "a text about a person can't be opened") from error
-    except (ReadUnavailable, StoreUnavailable):
-        wait = {"retry-after": "1"}
-        raise Problem(503, "views-unavailable", "the views can't be read now", headers=wait) from None
-    return response
+    except (ReadUnavailable, StoreUnavailable) as error:
+        log.warning("a question has no answer now: %s", error)
+        raise Problem(503, "views-unavailable", "the views can't be read now", headers=AGAIN) from None
+    except BeyondReach as error:
+        raise Problem(422, "as-of-too-far", str(error)) from None
+    except FoldsWait:
+        raise Problem(503, "temporary-reduced-capacity", "too many questions about the past", headers=AGAIN) from None
 
 
 class Queries:
     """What can be asked, and what it needs to be asked well."""
 
-    def __init__(self, domain: Domain, views: Views, keys: Keys | None) -> None:
-        self._domain, self._views, self._keys = domain, views, keys
+    def __init__(self, domain: Domain, views: Views, past: Past, live: Live, keys: Keys | None) -> None:
+        self._domain, self._views, self._past, self._live, self._keys = domain, views, past, live, keys
 
-    async def one(self, request: Request, verifier: Verifier) -> Response:
-        view, owner = await self._view(request, verifier)
-        key = request.path_params["key"]
-        if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
-            raise Problem(422, "invalid-key", f"a key has 1 to {LONGEST_KEY} printable characters")
-        only(request, ())
-        progress = await self._wait(request)
-        row, parked = await self._views.one(view, key), await self._parked(view, key, progress)
+    async def one(self, request: Request, identity: Identity) -> Response:
+        view, owner = self._view(request, identity)
+        key = asking.key(request.path_params["key"])
+        asking.only(request, ("as_of",))
+        if (moment := asking.as_of(request)) is not None:
+            row, position = await self._past.one(view, key, moment)
+            headers, parked, when = aged(position, age(moment)), Headers(), " had no row for this key then"
+        else:
+            progress, headers = await self._wait(request)
+            row, parked = await self._views.one(view, key), await self._parked(view, key, progress)
+            when = " has no row for this key"
         if row is None or not owned(view, row, owner):
-            told = aged(progress) | (parked if owner is None else {})
-            raise Problem(404, "unknown-key", f"{view.name} has no row for this key", headers=told)
+            told = headers | (parked if owner is None else {})
+            raise Problem(404, "unknown-key", view.name + when, headers=told)
         [body] = await bodies([self._shown(request, view, row)], self._keys)
-        response = self._response(request, body, progress)
-        response.headers.update(parked)
-        return response
+        return answer(request, body, headers | parked)
 
-    async def page(self, request: Request, verifier: Verifier) -> Response:
-        view, owner = await self._view(request, verifier)
-        only(request, ("limit", "cursor", *view.filters))
-        limit, after, filters = size(request), behind(request, view), equal(request, view)
-        if owner is not None and view.owner is not None:
-            if filters.get(view.owner, owner) != owner:
-                raise not_yours()
-            filters = {**filters, view.owner: owner}
-        progress = await self._wait(request)
-        rows = await self._views.page(view, filters, after, limit + 1)
-        more = len(rows) > limit
+    async def page(self, request: Request, identity: Identity) -> Response:
+        view, owner = self._view(request, identity)
+        asking.only(request, ("limit", "cursor", "as_of", *view.filters))
+        limit, after, filters = asking.size(request), asking.behind(request, view), asking.equal(request, view)
+        filters = own(view, filters, owner)
+        if (moment := asking.as_of(request)) is not None:
+            rows, position = await self._past.page(view, filters, after, limit + 1, moment)
+            headers = aged(position, age(moment))
+        else:
+            _, headers = await self._wait(request)
+            rows = await self._views.page(view, filters, after, limit + 1)
+        following = f'"{asking.cursor(view, rows[limit - 1])}"' if len(rows) > limit else "null"
         shown = [self._shown(request, view, row) for row in rows[:limit]]
         items = b",".join(await bodies(shown, self._keys))
-        following = f'"{cursor(view, rows[limit - 1])}"' if more else "null"
-        return self._response(request, b'{"items":[' + items + b'],"next":' + following.encode() + b"}", progress)
+        return answer(request, b'{"items":[' + items + b'],"next":' + following.encode() + b"}", headers)
 
-    async def _parked(self, view: AnyView, key: str, progress: Progress) -> dict[str, str]:
+    async def stream(self, request: Request, identity: Identity) -> Response:
+        view, owner = self._view(request, identity)
+        wanted = self._live.wanted(request, view)
+        filters = own(view, wanted.filters, owner)
+        _, headers = await self._wait(request)
+        # What a token allows ends with it.
+        shown = partial(self._shown, request, view)
+        wanted = replace(wanted, filters=filters, bound=owner is not None, until=identity.expires_at, shown=shown)
+        return await self._live.answer(request, view, wanted, headers)
+
+    async def _parked(self, view: AnyView, key: str, progress: Progress) -> Headers:
         """Says that events wait before a row, and from which position on."""
         position = await self._views.parked(view, key) if progress.parked else None
         return {} if position is None else {"data-parked": str(position)}
 
-    async def _view(self, request: Request, verifier: Verifier) -> tuple[AnyView, str | None]:
+    def _view(self, request: Request, identity: Identity) -> tuple[AnyView, str | None]:
         """The view that is asked for, and whose rows the caller may see; None: anybody's."""
         name = request.path_params["view"]
-        owner = bound_to(self._domain, await identify(request, verifier, self._domain.view_scope(name)))
+        owner = bound_to(self._domain, identity)
         view = self._domain.view(name)
         if view is None or self._domain.version(request.path_params["version"]) is None:
             raise Problem(404, "unknown-view", f"{self._domain.name} has no view of that name")
@@ -121,33 +146,18 @@ class Queries:
         assert version is not None  # noqa: S101  # the view was found in it
         return version.shown(view, row)
 
-    async def _wait(self, request: Request) -> Progress:
-        """Waits until the views have seen what the caller has, or says that they have not."""
-        given = request.headers.get("consistency-token")
-        if given is not None:
-            token = self._token(given)
-            partition = partition_of(token.stream.encode(), self._domain.partitions)
-            if not await self._views.reached(partition, token.position, WAIT_SECONDS):
-                wait = {"retry-after": "1", **aged(await self._views.progress())}
-                raise Problem(503, "not-yet-consistent", "the views have not yet seen what you have", headers=wait)
-        return await self._views.progress()
+    async def _wait(self, request: Request) -> tuple[Progress, Headers]:
+        """Waits until the views have seen what the caller has, or says that they have not.
 
-    def _token(self, given: str) -> consistency.ConsistencyToken:
-        try:
-            token = consistency.decode(given)
-        except ValueError:
-            raise Problem(400, "invalid-consistency-token", "this is not a Consistency-Token of ours") from None
-        if token.domain != self._domain.name:
-            raise Problem(400, "invalid-consistency-token", f"the token is not one of {self._domain.name}")
-        return token
-
-    def _response(self, request: Request, body: bytes, progress: Progress) -> Response:
-        tag = f'"{sha256(body).hexdigest()[:32]}"'
-        headers = {"etag": tag, "cache-control": "private, no-cache", **aged(progress)}
-        known = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
-        if tag in known or known == ["*"]:
-            return Response(None, 304, headers)
-        return Response(body, 200, headers, JSON)
+        The age that an answer tells is that of what it reads next: rows can only be newer.
+        """
+        wanted, (seconds, heard) = asking.seen(request, self._domain), asking.patience(request)
+        seen, progress = await self._views.reached(wanted, seconds)
+        headers = aged(max(progress.positions.values(), default=0), progress.age) | heard
+        if not seen:
+            detail = f"the views have not yet seen what you have, after {seconds:.1f} seconds"
+            raise Problem(503, "not-yet-consistent", detail, headers=AGAIN | headers)
+        return progress, headers
 
 
 def owned(view: AnyView, row: Row, owner: str | None) -> bool:
@@ -155,61 +165,32 @@ def owned(view: AnyView, row: Row, owner: str | None) -> bool:
     return owner is None or (view.owner is not None and getattr(row, view.owner) == owner)
 
 
+def own(view: AnyView, filters: Mapping[str, Any], owner: str | None) -> Mapping[str, Any]:
+    """The filters of somebody who sees his own rows only."""
+    if owner is None or view.owner is None:
+        return filters
+    if filters.get(view.owner, owner) != owner:
+        raise not_yours()
+    return {**filters, view.owner: owner}
+
+
 def not_yours() -> Problem:
     return Problem(403, "not-yours", "who is bound to his own can't see what is not his")
 
 
-def aged(progress: Progress) -> dict[str, str]:
-    """How far the views are, and for how many seconds they may lack something."""
-    return {"data-position": str(max(progress.positions.values(), default=0)), "data-age": f"{progress.age:.1f}"}
+def answer(request: Request, body: bytes, headers: Headers) -> Response:
+    tag = f'"{sha256(body).hexdigest()[:32]}"'
+    headers = {"etag": tag, "cache-control": "private, no-cache", **headers}
+    known = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
+    if tag in known or known == ["*"]:
+        return Response(None, 304, headers)
+    return Response(body, 200, headers, JSON)
 
 
-def only(request: Request, known: tuple[str, ...]) -> None:
-    names = [name for name, _ in request.query_params.multi_items()]
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        told = ", ".join(known) or "none"
-        raise Problem(422, "invalid-parameter", f"unknown parameter {unknown[0][:64]!r}; known are: {told}")
-    if len(names) > len(set(names)):
-        raise Problem(422, "invalid-parameter", "a parameter stands twice")
+def aged(position: int, seconds: float) -> Headers:
+    """How far an answer is, and for how many seconds it may lack something."""
+    return {"data-position": str(position), "data-age": f"{seconds:.1f}"}
 
 
-def size(request: Request) -> int:
-    given = request.query_params.get("limit", str(LIMIT))
-    if not (given.isascii() and given.isdigit() and len(given) < 6 and 1 <= int(given) <= LARGEST_LIMIT):
-        raise Problem(422, "invalid-parameter", f"limit is a whole number from 1 to {LARGEST_LIMIT}")
-    return int(given)
-
-
-def equal(request: Request, view: AnyView) -> Mapping[str, Any]:
-    """The filters, as values of their columns."""
-    found: dict[str, Any] = {}
-    for name in view.filters:
-        given = request.query_params.get(name)
-        if given is None:
-            continue
-        try:
-            found[name] = TypeAdapter(view.row.model_fields[name].annotation).validate_python(given)
-        except ValidationError:
-            raise Problem(422, "invalid-parameter", f"this is no value of {name}") from None
-        if isinstance(found[name], str) and "\x00" in found[name]:
-            raise Problem(422, "invalid-parameter", f"this is no value of {name}")
-    return found
-
-
-def cursor(view: AnyView, row: Row) -> str:
-    """An opaque mark behind a row, good for this view only."""
-    return base64.urlsafe_b64encode(f"{view.name}\n{getattr(row, view.key)}".encode()).decode()
-
-
-def behind(request: Request, view: AnyView) -> str:
-    given = request.query_params.get("cursor")
-    if given is None:
-        return ""
-    try:
-        name, _, key = base64.b64decode(given, b"-_", validate=True).decode().partition("\n")
-    except (binascii.Error, ValueError):
-        name, key = "", ""
-    if name != view.name or not key or "\x00" in key:
-        raise Problem(400, "invalid-cursor", "this is not a cursor of this list")
-    return key
+def age(moment: datetime) -> float:
+    return (datetime.now(UTC) - moment).total_seconds()

@@ -18,7 +18,8 @@ from projections.postgres import PROJECTION
 from projections.rows import AnyView
 from projections.tables import filter_name, tables
 
-STATE, PARKED_AT = sql.text("state"), sql.text("parked_at")
+STATE, PARKED_AT, PARKED_BY_VIEW = (sql.text(name) for name in ("state", "parked_at", "parked_by_view"))
+SKIPS = sql.text("skips")
 POOL = 8
 WAIT_SECONDS = 2.0
 POLL_SECONDS = 0.05
@@ -85,16 +86,27 @@ class Views:
         position: int | None = found["position"]
         return position
 
-    async def reached(self, partition: int, position: int, seconds: float) -> bool:
-        """Whether the views have seen a position, as soon as they have or `seconds` have passed."""
+    async def skipped(self, view: AnyView) -> frozenset[int]:
+        """The positions of events that a person took out of a view for good."""
+        rows = await self._fetch(SKIPS, {"view": self._tables[view.name].name})
+        return frozenset(row["position"] for row in rows)
+
+    async def parking(self) -> Mapping[str, tuple[int, str | None]]:
+        """Of each view that has any: how many keys are parked, and why the last one is."""
+        names = {table.name: name for name, table in self._tables.items()}
+        rows = await self._fetch(PARKED_BY_VIEW, {})
+        return {names[row["view"]]: (row["keys"], row["error"]) for row in rows if row["view"] in names}
+
+    async def reached(self, wanted: Mapping[int, int], seconds: float) -> tuple[bool, Progress]:
+        """Whether each of these partitions has come to its position, as soon as all have or `seconds` have passed."""
         deadline = asyncio.get_running_loop().time() + seconds
         while True:
-            moved = self._moved
-            if (await self.progress()).positions.get(partition, 0) >= position:
-                return True
+            moved, progress = self._moved, await self.progress()
+            if all(progress.positions.get(partition, 0) >= position for partition, position in wanted.items()):
+                return True, progress
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
-                return False
+                return False, progress
             with suppress(TimeoutError):
                 await asyncio.wait_for(moved.wait(), min(left, POLL_SECONDS))
 

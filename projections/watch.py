@@ -20,7 +20,11 @@ FURTHEST = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One view as it stands now. `rate` is events a second since the last look; `last_row` the row changed last."""
+    """One view as it stands now.
+
+    `rate` is events a second since the last look, `eta` in how many seconds it is at the end if that goes on; None: it
+    does not move. `error` is why the key that was parked last is, and `last_row` the row changed last.
+    """
 
     domain: str
     view: str
@@ -29,6 +33,9 @@ class Watched:
     events_behind: int
     seconds_behind: float
     rate: float
+    eta: float | None
+    parked: int
+    error: str | None
     last_row: dict[str, Any] | None
 
 
@@ -56,6 +63,8 @@ class Watcher:
         oldest = min((event.recorded_at.timestamp() for event in behind), default=None)
         now, passed = time.monotonic(), self._looked
         self._looked = now
+        rate = 0.0 if first or passed is None else round(folded / (now - passed), 1)
+        parking = await self._views.parking()
         return [
             Watched(
                 domain=self._domain.name,
@@ -64,7 +73,10 @@ class Watcher:
                 head=head,
                 events_behind=len(behind),
                 seconds_behind=round(max(0.0, time.time() - oldest), 1) if oldest is not None else 0.0,
-                rate=0.0 if first or passed is None else round(folded / (now - passed), 1),
+                rate=rate,
+                eta=0.0 if not behind else round(len(behind) / rate, 1) if rate else None,
+                parked=parking.get(view.name, (0, None))[0],
+                error=parking.get(view.name, (0, None))[1],
                 last_row=await self._row(view),
             )
             for view in self._domain.views

@@ -9,12 +9,18 @@ class Kind(NamedTuple):
 
 
 PROBLEMS = {
+    "as-of-too-far": Kind(
+        "Too far in the past", "To answer as of that time would take more events than we fold; `detail` says how many."
+    ),
     "bad-gateway": Kind("Bad answer from a service", "The service behind the gateway gave no valid answer."),
     "bad-request": Kind("Malformed request", "The request is not valid HTTP, or a parameter of it is malformed."),
     "client-certificate-required": Kind(
         "Client certificate required", "This address answers only to a certificate of the system's own authority."
     ),
     "content-too-large": Kind("Body too large", "The body is larger than this service takes."),
+    "cursor-expired": Kind(
+        "Changes no longer known", "`Last-Event-ID` is too old to go on from. Begin anew, with `snapshot=true`."
+    ),
     "events-detached": Kind(
         "Events are detached", "Old events that this needs were taken out of the database; they can be brought back."
     ),
@@ -29,9 +35,9 @@ PROBLEMS = {
     "internal-error": Kind("Internal error", "Something broke in the service. The request id finds its log lines."),
     "invalid-command": Kind("Invalid command", "The body is not what the command asks for; `errors` names each fault."),
     "invalid-consistency-token": Kind(
-        "Invalid consistency token", "The `Consistency-Token` is not one of this domain."
+        "Invalid consistency token", "The `Consistency-Token` is not one of this system."
     ),
-    "invalid-cursor": Kind("Invalid cursor", "The `cursor` was not given by this list; begin without one."),
+    "invalid-cursor": Kind("Invalid cursor", "The `cursor` or `Last-Event-ID` was not given here; begin without one."),
     "invalid-content": Kind("Invalid content", "A field does not have the form it must have; `errors` names each."),
     "invalid-event": Kind("Invalid event", "What would have been recorded is larger than an event may be."),
     "invalid-idempotency-key": Kind(

@@ -83,6 +83,13 @@ class Protocol(HttpToolsProtocol):
         self._in_time()
         super().on_headers_complete()
 
+    def shutdown(self) -> None:
+        """An answer without an end would keep the service from stopping: its client goes on elsewhere."""
+        if self.cycle is not None and self.cycle.scope.get("endless") and not self.cycle.response_complete:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def on_body(self, body: bytes) -> None:
         if self.cycle.response_complete:
             self._discard(len(body))

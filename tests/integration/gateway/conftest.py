@@ -227,7 +227,9 @@ class World:
     async def running(self):
         clients = json.dumps({"operator": {"secret": SECRET, "scopes": SCOPES}}).encode()
         write(self.issuer_settings.credentials / "clients.json", clients)
-        limits = Limits(connect_seconds=1.0, answer_seconds=1.0, stall_seconds=1.0, queue_seconds=1.0, failures=1000)
+        limits = Limits(
+            streams=3, connect_seconds=1.0, answer_seconds=1.0, stall_seconds=1.0, queue_seconds=1.0, failures=1000
+        )
         async with AsyncExitStack() as stack:
             health = Health()
             await stack.enter_async_context(running(self.issuer_settings, issuer(self.issuer_settings, health), health))

@@ -143,7 +143,8 @@ async def test_only_listed_request_headers_are_passed_on(world):
         "if-match": '"4"',
         "if-none-match": "*",
         "idempotency-key": '"k-1"',
-        "consistency-token": "abc",
+        "consistency-token": "abc, def",
+        "last-event-id": "1.2",
         "prefer": "wait=3",
     }
     dropped = {
@@ -197,7 +198,7 @@ async def test_the_status_of_the_service_is_passed_on(world, status):
     assert (answer.status, answer.headers["etag"]) == (status, '"1"')
 
 
-@pytest.mark.parametrize("header", ["idempotency-key", "consistency-token", "content-type", "authorization"])
+@pytest.mark.parametrize("header", ["idempotency-key", "last-event-id", "content-type", "authorization"])
 async def test_a_header_of_one_value_must_not_stand_twice(world, header):
     value = {"content-type": "application/json", "authorization": f"Bearer {world.token()}"}.get(header, '"k"')
     twice = [f"{header}: {value}\r\n".encode()] * 2

@@ -48,6 +48,7 @@ def found(method, path):
         ("GET", "/v1/parcels/on-the-way", ("read", "parcels:read", "/v1/parcels/on-the-way")),
         ("GET", "/v1/parcels/on-the-way/1", ("read", "parcels:read", "/v1/parcels/on-the-way/{key}")),
         ("GET", "/v1/parcels/on-the-way/events", ("read", "parcels:read", "/v1/parcels/on-the-way/{key}")),
+        ("GET", "/v1/parcels/on-the-way/stream", ("read", "parcels:read", "/v1/parcels/on-the-way/stream")),
         ("POST", "/v1/parcels/on-the-way/send", ("write", "parcels:write", "/v1/parcels/{id}/send")),
     ],
 )

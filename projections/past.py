@@ -1,0 +1,155 @@
+"""Views as they were: rows folded anew from the store, up to the last event that had been recorded by then."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from domains.codec import decode
+from domains.kernel import Domain, Event, Row
+from eventstore.errors import EventsDetached, InvalidEvent, StoreUnavailable
+from eventstore.records import RecordedEvent
+from eventstore.store import EventStore
+from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
+from projections.refold import Refold
+from projections.rows import AnyView, ordered
+
+PAGE = 1000
+MOST_EVENTS = 50_000
+MOST_WAITING = 8
+KEPT_BYTES = 32 * 1024 * 1024
+
+
+Skipped = Callable[[AnyView], Awaitable[frozenset[int]]]
+
+
+async def nothing(_: AnyView) -> frozenset[int]:
+    return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """All rows of a view, in the order of their keys, and how much they weigh as JSON."""
+
+    rows: Mapping[str, Row]
+    weight: int
+
+
+class Past:
+    """Answers about other times than now. A fold reads at most `most` events; the newest folds are kept.
+
+    `skipped` names the events that a person took out of a view: they are not folded, as they are not in the live rows.
+
+    All methods raise `BeyondReach`, `FoldsWait` or `ReadUnavailable`.
+    """
+
+    def __init__(self, domain: Domain, store: EventStore, skipped: Skipped = nothing, most: int = MOST_EVENTS) -> None:
+        self._domain, self._store, self._skipped, self._most = domain, store, skipped, most
+        self._kept: OrderedDict[tuple[str, int], Folded] = OrderedDict()
+        self._turn, self._waiting = asyncio.Lock(), 0
+
+    async def one(self, view: AnyView, key: str, moment: datetime) -> tuple[Row | None, int]:
+        """The row as it was, and the position up to which that is so."""
+        if not of_one_stream(self._domain, view):
+            rows, position = await self._whole(view, moment)
+            return rows.get(key), position
+        row, position, count = None, 0, 0
+        skipped = await self._skipped(view)
+        try:
+            async for event, fact in facts_of(self._domain, view, self._store, key, moment):
+                if (count := count + 1) > self._most:
+                    raise BeyondReach(f"a row is folded from at most {self._most} events, and this one has more")
+                if event.position not in skipped:
+                    row, position = view.project(row, fact), event.position
+        except StoreUnavailable as error:
+            raise ReadUnavailable(str(error)) from error
+        except EventsDetached as error:
+            raise BeyondReach(str(error)) from None
+        return row, position
+
+    async def page(
+        self, view: AnyView, filters: Mapping[str, Any], after: str, limit: int, moment: datetime
+    ) -> tuple[Sequence[Row], int]:
+        """Rows that had these values, in the order of their keys, behind a key."""
+        rows, position = await self._whole(view, moment)
+        found = []
+        for key, row in rows.items():
+            if key.encode() > after.encode() and all(getattr(row, name) == value for name, value in filters.items()):
+                found.append(row)
+                if len(found) == limit:
+                    break
+        return found, position
+
+    async def _whole(self, view: AnyView, moment: datetime) -> tuple[Mapping[str, Row], int]:
+        if self._waiting >= MOST_WAITING:
+            raise FoldsWait
+        self._waiting += 1
+        try:
+            async with self._turn:
+                position = await position_at(self._store, moment)
+                return (await self._folded(view, position)).rows, position
+        except StoreUnavailable as error:
+            raise ReadUnavailable(str(error)) from error
+        except EventsDetached as error:
+            raise BeyondReach(str(error)) from None
+        finally:
+            self._waiting -= 1
+
+    async def _folded(self, view: AnyView, position: int) -> Folded:
+        name = (view.name, position)
+        if name in self._kept:
+            self._kept.move_to_end(name)
+            return self._kept[name]
+        if position > self._most:
+            told = f"a view is folded from at most {self._most} events, and until then there were {position}"
+            raise BeyondReach(told)
+        bounds = dict.fromkeys(range(self._domain.partitions), position)
+        refold = Refold(self._domain, view, self._store, bounds, await self._skipped(view))
+        rows = await refold.rows(lambda _: True)
+        weight = sum(len(row.model_dump_json()) for row in rows.values())
+        folded = self._kept[name] = Folded({key: rows[key] for key in ordered(rows)}, weight)
+        while sum(one.weight for one in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return folded
+
+
+async def position_at(store: EventStore, moment: datetime) -> int:
+    """The position of the last event that was recorded by then. Times of recording rise with the positions."""
+    low, high = 0, await store.head()
+    while low < high:
+        middle = (low + high + 1) // 2
+        [event] = await store.read_log(after=middle - 1, limit=1)
+        low, high = (middle, high) if event.recorded_at <= moment else (low, middle - 1)
+    return low
+
+
+def of_one_stream(domain: Domain, view: AnyView) -> bool:
+    """Whether a row is made of the stream that its key names, and of nothing else."""
+    return not view.shared and view.key == domain.identity
+
+
+async def facts_of(
+    domain: Domain, view: AnyView, store: EventStore, key: str, until: datetime | None = None
+) -> AsyncIterator[tuple[RecordedEvent, Event]]:
+    """The events that made a row, in their order. Raises `StoreUnavailable`, `EventsDetached`, `UnreadableEvent`."""
+    after = 0
+    stream = domain.stream(key) if of_one_stream(domain, view) else None
+    while True:
+        if stream is None:
+            page = await store.read_log(after=after, limit=PAGE)
+        else:
+            try:
+                page = await store.read_stream(stream, after=after, recorded_until=until, limit=PAGE)
+            except InvalidEvent:
+                return  # nothing can have been recorded under such a name
+        for event in page:
+            if until is not None and event.recorded_at > until:
+                return
+            fact = decode(domain, event)
+            if view.key_of(fact) == key:
+                yield event, fact
+        if not page:
+            return
+        after = page[-1].position if stream is None else page[-1].version

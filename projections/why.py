@@ -1,0 +1,67 @@
+"""Why a row is as it is: which event set each of its columns last."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from domains.kernel import Domain, Row
+from eventstore.records import Metadata, RecordedEvent
+from eventstore.store import EventStore
+from projections.past import facts_of
+from projections.rows import AnyView
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The event that set a column last: `before` and `after` are the column's values, as JSON has them."""
+
+    column: str
+    before: Any
+    after: Any
+    position: int
+    stream: str
+    version: int
+    type: str
+    id: str
+    time: datetime
+    recorded_at: datetime
+    metadata: Metadata
+
+
+async def why(domain: Domain, view: AnyView, store: EventStore, key: str) -> Sequence[Cause]:
+    """The cause of each column that an event has set, in the order of the columns; none, if there is no row.
+
+    The row is folded anew from the store. Raises `StoreUnavailable`, `EventsDetached` and `UnreadableEvent`.
+    """
+    row: Row | None = None
+    causes: dict[str, Cause] = {}
+    async for event, fact in facts_of(domain, view, store, key):
+        before, row = row, view.project(row, fact)
+        if row is None:
+            causes.clear()
+            continue
+        causes |= {cause.column: cause for cause in changes(before, row, event)}
+    return [causes[column] for column in view.row.model_fields if column in causes]
+
+
+def changes(before: Row | None, after: Row, event: RecordedEvent) -> Sequence[Cause]:
+    """What an event has set: the columns that changed, or at first all of them."""
+    old = {} if before is None else before.model_dump(mode="json")
+    return [
+        Cause(
+            column=column,
+            before=old.get(column),
+            after=value,
+            position=event.position,
+            stream=event.stream,
+            version=event.version,
+            type=event.type,
+            id=str(event.id),
+            time=event.time,
+            recorded_at=event.recorded_at,
+            metadata=event.metadata,
+        )
+        for column, value in after.model_dump(mode="json").items()
+        if before is None or old[column] != value
+    ]

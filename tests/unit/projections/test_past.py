@@ -1,0 +1,114 @@
+"""Views as they were, and why they are as they are: what the store says, event by event."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domains.codec import decode
+from domains.handler import Handler, Request
+from domains.orders import domain
+from eventstore.memory import MemoryStore
+from eventstore.records import Metadata
+from projections.errors import BeyondReach, FoldsWait
+from projections.past import MOST_WAITING, Past, position_at
+from projections.why import why
+
+DETAILS, COUNTRIES, CUSTOMERS = domain.views
+LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
+PLACED = {"placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE], "customer": "17850"}
+BACK = {"returned_at": "2010-12-02T08:26:00Z", "currency": "GBP", "lines": [LINE | {"quantity": 1}]}
+
+
+@pytest.fixture
+async def store():
+    store = MemoryStore()
+    handler = Handler(domain, store)
+    for number in range(12):
+        id, country = str(number % 8), ["France", "EIRE"][number % 8 % 2]
+        name, body = ("place", PLACED | {"country": country}) if number < 8 else ("return", BACK)
+        told = Metadata(actor=f"actor-{number}", request_id=f"request-{number}")
+        await handler.handle(Request(id, name, json.dumps(body).encode(), metadata=told))
+    return store
+
+
+async def folded(store, view, count):
+    rows = {}
+    for event in (await store.read_log())[:count]:
+        fact = decode(domain, event)
+        key = view.key_of(fact)
+        rows[key] = view.project(rows.get(key), fact)
+    return dict(sorted(rows.items()))
+
+
+@pytest.mark.parametrize("view", domain.views, ids=lambda view: view.name)
+async def test_each_moment_is_as_it_was(store, view):
+    past = Past(domain, store)
+    for count, event in enumerate(await store.read_log(), 1):
+        expected = await folded(store, view, count)
+        assert await past.page(view, {}, "", 100, event.recorded_at) == (list(expected.values()), count)
+        for key, row in expected.items():
+            assert (await past.one(view, key, event.recorded_at))[0] == row
+        assert (await past.one(view, "nobody", event.recorded_at))[0] is None
+
+
+async def test_before_the_first_event_there_is_nothing(store):
+    before = (await store.read_log())[0].recorded_at - timedelta(microseconds=1)
+    past = Past(domain, store)
+    assert await position_at(store, before) == 0
+    assert await past.page(COUNTRIES, {}, "", 10, before) == ([], 0)
+    assert await past.one(DETAILS, "0", before) == (None, 0)
+
+
+async def test_a_list_is_filtered_and_goes_on_behind_a_key(store):
+    past, now = Past(domain, store), datetime.now(UTC)
+    rows, _ = await past.page(DETAILS, {"country": "EIRE"}, "3", 1, now)
+    assert [row.order for row in rows] == ["5"]
+
+
+async def test_a_fold_is_bounded_and_a_row_of_one_stream_needs_little(store):
+    past, now = Past(domain, store, most=5), datetime.now(UTC)
+    with pytest.raises(BeyondReach, match="at most 5 events, and until then there were 12"):
+        await past.page(COUNTRIES, {}, "", 10, now)
+    assert (await past.one(DETAILS, "1", now))[0].order == "1"
+    with pytest.raises(BeyondReach, match="at most 1 events"):
+        await Past(domain, store, most=1).one(DETAILS, "1", now)
+
+
+async def test_a_fold_is_kept(store, monkeypatch):
+    past, now = Past(domain, store), datetime.now(UTC)
+    first = await past.page(COUNTRIES, {}, "", 10, now)
+
+    async def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("projections.past.Refold.rows", refuse)
+    assert await past.page(COUNTRIES, {}, "", 10, now) == first
+
+
+async def test_questions_that_would_wait_too_long_are_turned_away(store):
+    past, now = Past(domain, store), datetime.now(UTC)
+    async with past._turn:
+        past._waiting = MOST_WAITING
+        with pytest.raises(FoldsWait):
+            await past.page(COUNTRIES, {}, "", 10, now)
+
+
+async def test_each_column_names_the_event_that_set_it_last(store):
+    causes = {cause.column: cause for cause in await why(domain, DETAILS, store, "2")}
+    placed, returned = causes["placed_at"], causes["status"]
+    assert (placed.position, placed.version, placed.type) == (3, 1, "orders.OrderPlaced.v1")
+    assert (returned.position, returned.version, returned.type) == (11, 2, "orders.LinesReturned.v1")
+    assert (placed.before, returned.before) == (None, "placed")
+    assert (returned.metadata.actor, returned.metadata.request_id) == ("actor-10", "request-10")
+    assert set(causes) == set(DETAILS.row.model_fields)
+
+
+async def test_a_shared_row_is_explained_by_events_of_several_streams(store):
+    causes = {cause.column: cause for cause in await why(domain, COUNTRIES, store, "EIRE")}
+    assert (causes["orders"].stream, causes["returns"].stream) == ("orders-7", "orders-3")
+    assert (causes["orders"].before, causes["orders"].after) == (3, 4)
+
+
+async def test_a_row_that_is_not_there_has_no_cause(store):
+    assert await why(domain, DETAILS, store, "nobody") == []

@@ -1,0 +1,121 @@
+"""The newest changes of a view, kept once for many readers: nothing is left out, and memory is bounded."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from projections.errors import Overtaken, ReadUnavailable
+from projections.tail import KEPT, KEPT_BYTES, PAGE, Change, Tail, weight
+
+PARTITIONS = 4
+
+
+class MemoryLog:
+    """A topic in memory that a test writes to."""
+
+    def __init__(self, records=()):
+        self.next = [0] * PARTITIONS
+        self._written, self._ends = [], [0] * PARTITIONS
+        self._arrived = asyncio.Event()
+        self.write(*records)
+
+    def write(self, *keys, value=b"{}"):
+        for key in keys:
+            partition = key % PARTITIONS
+            self._written.append(Change(partition, self._ends[partition], str(key), value))
+            self._ends[partition] += 1
+        self._arrived.set()
+
+    def fail(self):
+        self._written = None
+        self._arrived.set()
+
+    async def ends(self):
+        return [0] * PARTITIONS, list(self._ends)
+
+    async def begin(self, offsets):
+        self.next = list(offsets)
+        self._written = [one for one in self._written if one.offset >= offsets[one.partition]]
+
+    async def page(self):
+        await self._arrived.wait()
+        if self._written is None:
+            raise ReadUnavailable("gone")
+        page, self._written = self._written[:PAGE], self._written[PAGE:]
+        if not self._written:
+            self._arrived.clear()
+        for one in page:
+            self.next[one.partition] = one.offset + 1
+        return page
+
+    async def close(self):
+        pass
+
+
+@pytest.fixture
+async def log():
+    return MemoryLog(range(100))
+
+
+@pytest.fixture
+async def tail(log):
+    tail = Tail(log)
+    await tail.start()
+    yield tail
+    await tail.close()
+
+
+async def keys(tail, number, count):
+    found = []
+    while len(found) < count:
+        page, number = await tail.after(number, 5)
+        found += [int(one.key) for one in page]
+    return found
+
+
+async def reach(tail, end):
+    while tail.end < end:
+        with suppress(Overtaken):
+            await tail.after(tail.end, 5)
+
+
+async def test_what_was_there_and_what_comes_is_read_in_order_by_all(log, tail):
+    assert (tail.first, tail.end, tail.high) == (0, 100, [25] * 4)
+    readers = [asyncio.create_task(keys(tail, 100, 1200)) for _ in range(20)]
+    log.write(*range(1200))
+    assert all(found == list(range(1200)) for found in await asyncio.gather(*readers))
+    assert await keys(tail, 0, 1300) == [*range(100), *range(1200)]
+
+
+async def test_nothing_comes_in_time_when_nothing_comes(tail):
+    assert await tail.after(100, 0.01) == ([], 100)
+
+
+async def test_old_changes_make_room_and_a_slow_reader_is_told(log, tail):
+    log.write(*range(3 * KEPT))
+    await reach(tail, 3 * KEPT + 100)
+    assert len(tail._changes) <= KEPT
+    with pytest.raises(Overtaken):
+        await tail.after(0, 5)
+    assert not tail.covers([0] * PARTITIONS)
+    assert tail.covers(tail.low)
+    assert tail.covers(tail.high)
+    kept = [(one.partition, one.offset) for one in tail._changes]
+    expected = {(p, o) for p in range(PARTITIONS) for o in range(tail.low[p], tail.high[p])}
+    assert set(kept) == expected
+
+
+async def test_large_rows_make_room_earlier(log, tail):
+    log.write(*range(600), value=b"x" * 100_000)
+    await reach(tail, 700)
+    assert sum(map(weight, tail._changes)) <= KEPT_BYTES
+    page, _ = await tail.after(tail.first, 5)
+    assert sum(map(weight, page)) < 2 * 1024 * 1024
+
+
+async def test_when_no_more_can_be_read_all_readers_end(log, tail):
+    readers = [asyncio.create_task(tail.after(100, 60)) for _ in range(5)]
+    log.fail()
+    found = await asyncio.gather(*readers, return_exceptions=True)
+    assert {type(one) for one in found} == {ReadUnavailable}
