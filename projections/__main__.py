@@ -26,19 +26,19 @@ from infra.oidc import Verifier
 from infra.postgres import conninfo
 from infra.settings import Settings, load
 from infra.web import serve
-from projections.complete import complete
-from projections.direct_lane import DirectLane
 from projections.errors import ProjectionError, ReadUnavailable
-from projections.faust_lane import FaustLane
-from projections.live import Live
+from projections.lanes.direct_lane import DirectLane
+from projections.lanes.faust_lane import FaustLane
 from projections.migrate import migrate
-from projections.past import Past
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
-from projections.republish import Republisher
-from projections.service import Queries, read_side
-from projections.views import Views
+from projections.refolding.complete import complete
+from projections.refolding.republish import Republisher
+from projections.serving.live import Live
+from projections.serving.past import Past
+from projections.serving.service import Queries, read_side
+from projections.serving.views import Views
 from projections.worker import Worker, collect_less
 
 PATIENCE_SECONDS = 60

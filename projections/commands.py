@@ -28,8 +28,8 @@ from projections.bench import lanes, rebuild  # noqa: F401  # they register thei
 from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
 from projections.plan import read_database
+from projections.serving.views import Views
 from projections.verify_commands import projection
-from projections.views import Views
 from projections.watch import Watched, Watcher
 from projections.why_commands import why
 

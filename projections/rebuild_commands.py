@@ -21,14 +21,14 @@ from infra.console import Exit, clear_errors, fail, out, show_json
 from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
-from projections.beside import Standing
 from projections.errors import ProjectionError, ReadUnavailable, RebuildRefused
-from projections.estimate import estimate
 from projections.plan import read_database
-from projections.rebuild import rebuild as rebuild_view
-from projections.rebuild import rollback as roll_back
-from projections.replay import Replayed, Which
-from projections.replay import replay as replay_rows
+from projections.refolding.beside import Standing
+from projections.refolding.estimate import estimate
+from projections.refolding.rebuild import rebuild as rebuild_view
+from projections.refolding.rebuild import rollback as roll_back
+from projections.refolding.replay import Replayed, Which
+from projections.refolding.replay import replay as replay_rows
 from projections.rows import AnyView
 from projections.verify_commands import bar, projection, views_named
 

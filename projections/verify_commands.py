@@ -21,10 +21,10 @@ from infra.console import Exit, clear_errors, err, fail, out, show_json
 from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
-from projections.drift import Frozen, Verified
-from projections.drift import verify as verify_view
 from projections.errors import ReadUnavailable
 from projections.plan import read_database
+from projections.refolding.drift import Frozen, Verified
+from projections.refolding.drift import verify as verify_view
 from projections.rows import AnyView
 
 projection = typer.Typer(no_args_is_help=True, help="Look after projections.")

@@ -12,7 +12,7 @@ from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
 from infra.kafka import partition_of
 from projections.rows import AnyView
-from projections.views import Views
+from projections.serving.views import Views
 
 PAGE = 1000
 FURTHEST = 20_000

@@ -18,10 +18,10 @@ from infra.console import Exit, clear_errors, fail, out, show_json
 from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
+from projections.refolding.why import Cause
+from projections.refolding.why import why as causes_of
 from projections.rows import AnyView
 from projections.verify_commands import views_named
-from projections.why import Cause
-from projections.why import why as causes_of
 
 SHOWN_OF_VALUE = 40
 

@@ -15,8 +15,8 @@ from infra.console import clear_errors
 from infra.native import here
 from projections.bench import run
 from projections.bench.place import opened
-from projections.direct_lane import DirectLane
-from projections.faust_lane import FaustLane
+from projections.lanes.direct_lane import DirectLane
+from projections.lanes.faust_lane import FaustLane
 
 
 @bench.command()

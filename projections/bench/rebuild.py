@@ -24,13 +24,13 @@ from eventstore.records import Append, NewEvent
 from infra.native import here
 from infra.plan import OPERATOR, Database
 from infra.postgres import conninfo
-from projections.beside import Beside, Standing
-from projections.complete import complete
 from projections.migrate import migrate
 from projections.projector import Projector
-from projections.rebuild import Rebuilt
-from projections.rebuild import rebuild as rebuild_view
-from projections.refold import PAGE, Source
+from projections.refolding.beside import Beside, Standing
+from projections.refolding.complete import complete
+from projections.refolding.rebuild import Rebuilt
+from projections.refolding.rebuild import rebuild as rebuild_view
+from projections.refolding.refold import PAGE, Source
 
 SINGLE = 2000
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)

@@ -14,8 +14,8 @@ from infra.kafka import librdkafka
 from infra.logs import Lines
 from projections.bench.domain import AT, EVENTS_OF_EACH, Counter
 from projections.bench.place import Place
-from projections.direct_lane import MOST, DirectLane
-from projections.faust_lane import FaustLane, application
+from projections.lanes.direct_lane import MOST, DirectLane
+from projections.lanes.faust_lane import FaustLane, application
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.records import Arrived

@@ -26,8 +26,8 @@ from infra.pki import Authority
 from infra.settings import Settings
 from infra.web import application, running
 from projections.postgres import PostgresDatabase
-from projections.service import read_side
-from projections.views import Views
+from projections.serving.service import read_side
+from projections.serving.views import Views
 
 AT = "2010-12-01T08:26:00Z"
 LINE = {"sku": "85123A", "quantity": 6, "unit_price": "2.55"}

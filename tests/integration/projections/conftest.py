@@ -12,11 +12,11 @@ from psycopg.sql import SQL
 from domains.handler import Handler, Request
 from domains.orders import domain
 from eventstore.postgres import PostgresStore
-from projections.beside import Standing
-from projections.drift import Frozen, verify
 from projections.postgres import PostgresDatabase
 from projections.projector import Projector
-from projections.refold import Source
+from projections.refolding.beside import Standing
+from projections.refolding.drift import Frozen, verify
+from projections.refolding.refold import Source
 from projections.tables import Table, tables
 
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}

@@ -5,8 +5,8 @@ import sys
 
 from domains.orders import domain
 from eventstore.postgres import PostgresStore
-from projections.beside import Standing
-from projections.rebuild import rebuild
+from projections.refolding.beside import Standing
+from projections.refolding.rebuild import rebuild
 
 
 async def main(name: str) -> None:

@@ -13,10 +13,10 @@ from domains.orders import domain
 from eventstore.memory import MemoryStore
 from infra.kafka import partition_of
 from projections import commands, verify_commands
-from projections.drift import Drift, Frozen, Verified, sample, verify
 from projections.folding import Placed
 from projections.postgres import PostgresDatabase
 from projections.projector import Projector
+from projections.refolding.drift import Drift, Frozen, Verified, sample, verify
 
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
 DETAILS, COUNTRIES, CUSTOMERS = domain.views

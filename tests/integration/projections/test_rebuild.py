@@ -12,13 +12,13 @@ import psycopg
 import pytest
 
 from domains.orders import domain
-from projections.complete import complete
 from projections.errors import EffectRefused, ReadUnavailable, RebuildFailed, RebuildRefused, Superseded
 from projections.migrate import migrate
-from projections.rebuild import rebuild, rollback
-from projections.republish import Republisher
+from projections.refolding.complete import complete
+from projections.refolding.rebuild import rebuild, rollback
+from projections.refolding.republish import Republisher
+from projections.serving.views import Views
 from projections.tables import PREVIOUS, Table
-from projections.views import Views
 
 DETAILS, COUNTRIES, CUSTOMERS = domain.views
 LIVE = {Table(view).name for view in domain.views}

@@ -11,7 +11,7 @@ from domains.handler import Handler, Request
 from domains.orders import domain
 from projections import commands
 from projections.errors import RebuildRefused
-from projections.replay import Which, replay
+from projections.refolding.replay import Which, replay
 from tests.integration.projections.conftest import LINE
 
 DETAILS, COUNTRIES, CUSTOMERS = domain.views

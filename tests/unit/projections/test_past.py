@@ -11,8 +11,8 @@ from domains.orders import domain
 from eventstore.memory import MemoryStore
 from eventstore.records import Metadata
 from projections.errors import BeyondReach, FoldsWait
-from projections.past import MOST_WAITING, Past, position_at
-from projections.why import why
+from projections.refolding.why import why
+from projections.serving.past import MOST_WAITING, Past, position_at
 
 DETAILS, COUNTRIES, CUSTOMERS = domain.views
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
@@ -82,7 +82,7 @@ async def test_a_fold_is_kept(store, monkeypatch):
     async def refuse(*_):
         raise AssertionError
 
-    monkeypatch.setattr("projections.past.Refold.rows", refuse)
+    monkeypatch.setattr("projections.serving.past.Refold.rows", refuse)
     assert await past.page(COUNTRIES, {}, "", 10, now) == first
 
 

@@ -6,7 +6,7 @@ from domains.orders import domain
 from infra.health import Health
 from infra.logs import Lines
 from projections.errors import ReadUnavailable
-from projections.progress import Progress
+from projections.lanes.progress import Progress
 from projections.records import Arrived
 from projections.rows import MemoryDatabase
 from projections.worker import Worker

@@ -12,11 +12,11 @@ import pytest
 from domains.handler import Handler, Request
 from domains.orders import domain
 from eventstore.memory import MemoryStore
-from projections import refold
-from projections.effects import refused
 from projections.errors import EffectRefused, RebuildFailed
-from projections.rebuild import HASHES, Ranges
-from projections.refold import Refold, Source
+from projections.refolding import refold
+from projections.refolding.effects import refused
+from projections.refolding.rebuild import HASHES, Ranges
+from projections.refolding.refold import Refold, Source
 
 DETAILS, COUNTRIES, _ = domain.views
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}

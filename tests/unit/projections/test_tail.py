@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from projections.errors import Overtaken, ReadUnavailable
-from projections.tail import KEPT, KEPT_BYTES, PAGE, Change, Tail, weight
+from projections.serving.tail import KEPT, KEPT_BYTES, PAGE, Change, Tail, weight
 
 PARTITIONS = 4
 

@@ -5,8 +5,8 @@ import pytest
 from domains.kernel import Decider, Domain, Row, View
 from infra.web import Problem
 from projections.plan import RESUMABLE_SECONDS
-from projections.tail import Change
-from projections.telling import REMEMBERED, Told, Wanted, cursor_of, encoded
+from projections.serving.tail import Change
+from projections.serving.telling import REMEMBERED, Told, Wanted, cursor_of, encoded
 
 
 class Parcel(Row):

@@ -14,9 +14,9 @@ from domains.kernel import Domain
 from infra.kafka import MECHANISM, tls
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
-from projections.faust_consumer import Straight
+from projections.lanes.faust_consumer import Straight
+from projections.lanes.progress import Freshness, Progress
 from projections.postgres import PROJECTION
-from projections.progress import Freshness, Progress
 from projections.records import Arrived
 from projections.worker import Worker
 

@@ -15,8 +15,8 @@ from domains.kernel import Domain
 from infra.kafka import librdkafka
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
+from projections.lanes.progress import Freshness, Progress
 from projections.postgres import PROJECTION
-from projections.progress import Freshness, Progress
 from projections.records import Arrived
 from projections.worker import Worker
 

@@ -18,12 +18,12 @@ from eventstore.errors import KeyMissing, SealBroken, StoreUnavailable
 from eventstore.personal.keys import Keys
 from infra.settings import Settings
 from infra.web import Problem
-from projections import asking
 from projections.errors import Overtaken, ReadUnavailable
 from projections.rows import AnyView
-from projections.tail import LOOKBACK, Change, Log, Offsets, Tail
-from projections.telling import REMEMBERED, Told, Wanted, cursor_of, encoded, expired, fits, heartbeat
-from projections.views import Views
+from projections.serving import asking
+from projections.serving.tail import LOOKBACK, Change, Log, Offsets, Tail
+from projections.serving.telling import REMEMBERED, Told, Wanted, cursor_of, encoded, expired, fits, heartbeat
+from projections.serving.views import Views
 
 log = logging.getLogger(__name__)
 

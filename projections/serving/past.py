@@ -2,18 +2,17 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from domains.codec import decode
-from domains.kernel import Domain, Event, Row
-from eventstore.errors import EventsDetached, InvalidEvent, StoreUnavailable
-from eventstore.records import RecordedEvent
+from domains.kernel import Domain, Row
+from eventstore.errors import EventsDetached, StoreUnavailable
 from eventstore.store import EventStore
 from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
-from projections.refold import Refold
+from projections.refolding.facts import facts_of, of_one_stream
+from projections.refolding.refold import Refold
 from projections.rows import AnyView, ordered
 
 PAGE = 1000
@@ -123,33 +122,3 @@ async def position_at(store: EventStore, moment: datetime) -> int:
         [event] = await store.read_log(after=middle - 1, limit=1)
         low, high = (middle, high) if event.recorded_at <= moment else (low, middle - 1)
     return low
-
-
-def of_one_stream(domain: Domain, view: AnyView) -> bool:
-    """Whether a row is made of the stream that its key names, and of nothing else."""
-    return not view.shared and view.key == domain.identity
-
-
-async def facts_of(
-    domain: Domain, view: AnyView, store: EventStore, key: str, until: datetime | None = None
-) -> AsyncIterator[tuple[RecordedEvent, Event]]:
-    """The events that made a row, in their order. Raises `StoreUnavailable`, `EventsDetached`, `UnreadableEvent`."""
-    after = 0
-    stream = domain.stream(key) if of_one_stream(domain, view) else None
-    while True:
-        if stream is None:
-            page = await store.read_log(after=after, limit=PAGE)
-        else:
-            try:
-                page = await store.read_stream(stream, after=after, recorded_until=until, limit=PAGE)
-            except InvalidEvent:
-                return  # nothing can have been recorded under such a name
-        for event in page:
-            if until is not None and event.recorded_at > until:
-                return
-            fact = decode(domain, event)
-            if view.key_of(fact) == key:
-                yield event, fact
-        if not page:
-            return
-        after = page[-1].position if stream is None else page[-1].version

@@ -5,10 +5,10 @@ from psycopg.sql import SQL
 from domains.kernel import Domain
 from eventstore.link import connect
 from eventstore.postgres import PostgresStore
-from projections.beside import Standing
 from projections.postgres import PROJECTION
-from projections.rebuild import Rebuilt, rebuild
-from projections.refold import Source
+from projections.refolding.beside import Standing
+from projections.refolding.rebuild import Rebuilt, rebuild
+from projections.refolding.refold import Source
 from projections.tables import tables
 
 

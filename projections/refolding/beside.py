@@ -16,7 +16,7 @@ from projections import sql
 from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
 from projections.postgres import COUNTED, POSITIONS, PROJECTION, PostgresTransaction
 from projections.projector import Applied, Projector
-from projections.refold import Bounds, Source
+from projections.refolding.refold import Bounds, Source
 from projections.rows import AnyView
 from projections.tables import NEXT, PREVIOUS, Table, signature, tables
 

@@ -8,7 +8,7 @@ from typing import Any
 from domains.kernel import Domain, Row
 from eventstore.records import Metadata, RecordedEvent
 from eventstore.store import EventStore
-from projections.past import facts_of
+from projections.refolding.facts import facts_of
 from projections.rows import AnyView
 
 

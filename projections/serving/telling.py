@@ -14,7 +14,7 @@ from domains.kernel import Domain, Row
 from infra.web import Problem
 from projections.plan import RESUMABLE_SECONDS
 from projections.rows import AnyView
-from projections.tail import Change, Offsets
+from projections.serving.tail import Change, Offsets
 
 REMEMBERED = 1000
 NUMBER = r"\.(\d{1,18})"

@@ -17,7 +17,7 @@ from eventstore.store import EventStore
 from projections import sql
 from projections.errors import ReadUnavailable
 from projections.postgres import POSITIONS, PROJECTION
-from projections.refold import Chosen, Progress, Refold
+from projections.refolding.refold import Chosen, Progress, Refold
 from projections.rows import AnyView
 from projections.tables import Table
 

@@ -10,9 +10,9 @@ from domains.kernel import Domain, Row
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
 from infra.kafka import partition_of
-from projections import effects
 from projections.errors import EffectRefused, RebuildFailed
 from projections.folding import Placed
+from projections.refolding import effects
 from projections.rows import AnyView
 
 PAGE = 2000

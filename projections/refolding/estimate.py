@@ -5,9 +5,9 @@ from time import perf_counter
 
 from domains.kernel import Row
 from eventstore.store import EventStore
-from projections.beside import Standing
-from projections.rebuild import weight
-from projections.refold import fold
+from projections.refolding.beside import Standing
+from projections.refolding.rebuild import weight
+from projections.refolding.refold import fold
 from projections.rows import AnyView
 from projections.tables import Table
 

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from domains.kernel import Row
 from eventstore.store import EventStore
-from projections.beside import Beside, Standing
 from projections.errors import RebuildRefused
-from projections.refold import Progress, Refold, Source, everything, nobody
+from projections.refolding.beside import Beside, Standing
+from projections.refolding.refold import Progress, Refold, Source, everything, nobody
 from projections.rows import AnyView
 from projections.tables import NEXT, PREVIOUS
 

@@ -21,12 +21,12 @@ from infra.health import Health
 from infra.oidc import Identity, Verifier, identify
 from infra.settings import Settings
 from infra.web import Application, Problem, application
-from projections import asking
 from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
-from projections.live import Live
-from projections.past import Past
 from projections.rows import AnyView
-from projections.views import Progress, Views
+from projections.serving import asking
+from projections.serving.live import Live
+from projections.serving.past import Past
+from projections.serving.views import Progress, Views
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from domains.kernel import Row
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
-from projections.beside import LOCK_MILLISECONDS, Standing
 from projections.errors import RebuildRefused
 from projections.postgres import PostgresTransaction
-from projections.refold import Progress, Refold, Source, facts, nobody
+from projections.refolding.beside import LOCK_MILLISECONDS, Standing
+from projections.refolding.refold import Progress, Refold, Source, facts, nobody
 from projections.rows import AnyView
 from projections.tables import Table
 

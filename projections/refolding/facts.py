@@ -1,0 +1,43 @@
+"""The events that made one row."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from domains.codec import decode
+from domains.kernel import Domain, Event
+from eventstore.errors import InvalidEvent
+from eventstore.records import RecordedEvent
+from eventstore.store import EventStore
+from projections.rows import AnyView
+
+PAGE = 1000
+
+
+async def facts_of(
+    domain: Domain, view: AnyView, store: EventStore, key: str, until: datetime | None = None
+) -> AsyncIterator[tuple[RecordedEvent, Event]]:
+    """The events that made a row, in their order. Raises `StoreUnavailable`, `EventsDetached`, `UnreadableEvent`."""
+    after = 0
+    stream = domain.stream(key) if of_one_stream(domain, view) else None
+    while True:
+        if stream is None:
+            page = await store.read_log(after=after, limit=PAGE)
+        else:
+            try:
+                page = await store.read_stream(stream, after=after, recorded_until=until, limit=PAGE)
+            except InvalidEvent:
+                return  # nothing can have been recorded under such a name
+        for event in page:
+            if until is not None and event.recorded_at > until:
+                return
+            fact = decode(domain, event)
+            if view.key_of(fact) == key:
+                yield event, fact
+        if not page:
+            return
+        after = page[-1].position if stream is None else page[-1].version
+
+
+def of_one_stream(domain: Domain, view: AnyView) -> bool:
+    """Whether a row is made of the stream that its key names, and of nothing else."""
+    return not view.shared and view.key == domain.identity
