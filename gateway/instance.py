@@ -4,6 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from gateway.breaker import Breaker
@@ -11,6 +12,8 @@ from gateway.connection import Connection
 from gateway.errors import BrokenOff, Busy, TooSlow, Unreachable, UpstreamError
 
 log = logging.getLogger(__name__)
+
+OPENING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Instance:
         self._idle: deque[Connection] = deque()
         self._closed = False
         self._slots = asyncio.Semaphore(limits.connections)
+        # After a restart all streams come back at once; their handshakes must not look like an instance that is dead.
+        self._opening = asyncio.Semaphore(OPENING)
 
     async def ask(self, request: bytes, deadline: float, *, fresh: bool = False, endless: bool = False) -> Connection:
         """A connection on which the answer has begun; give it back with `release`. Raises `UpstreamError`.
@@ -50,7 +55,8 @@ class Instance:
         await self._enter(deadline, endless)
         self.breaker.begins(now())
         try:
-            connection = await self._answered(request, deadline, None if fresh else self._pooled())
+            async with self._opening if endless else nullcontext():
+                connection = await self._answered(request, deadline, None if fresh else self._pooled())
         except UpstreamError:
             self.breaker.failed(now())
             self._free(endless)

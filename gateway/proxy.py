@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from math import ceil
 from typing import Any
 
@@ -118,7 +118,8 @@ class Proxy:
             async with upstream.exchange(
                 request, repeatable=repeatable, seconds=seconds, endless=target.endless
             ) as connection:
-                await relay(connection, send, upstream.limits.stall_seconds, gzip=takes_gzip(scope["headers"]))
+                gzip = takes_gzip(scope["headers"])
+                await relay(connection, send, upstream.limits.stall_seconds, gzip=gzip, endless=target.endless)
         except Busy as error:
             raise Problem(503, "temporary-reduced-capacity", str(error), headers={"retry-after": "1"}) from None
         except SetAside as error:
@@ -214,8 +215,11 @@ async def gone(receive: Receive) -> None:
         pass
 
 
-async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzip: bool) -> None:
-    """Hands the answer to the client: at once if it is complete, and packed if he takes that; else as it comes."""
+async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzip: bool, endless: bool = False) -> None:
+    """Hands the answer to the client: at once if it is complete, and packed if he takes that; else as it comes.
+
+    When an `endless` one breaks off, that is its end: its client goes on elsewhere.
+    """
     headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
     body, complete = connection.take(), connection.complete
     if complete and connection.status == 200:
@@ -227,12 +231,12 @@ async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzi
     await send({"type": "http.response.start", "status": connection.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": not complete})
     if not complete:
-        async for part in connection.rest(stall_seconds):
-            try:
-                async with asyncio.timeout(stall_seconds):
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-            except TimeoutError:
-                raise TooSlow("the client does not take the answer") from None
+        try:
+            async for part in connection.rest(stall_seconds):
+                await within(stall_seconds, send({"type": "http.response.body", "body": part, "more_body": True}))
+        except BrokenOff:
+            if not endless:
+                raise
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -242,6 +246,15 @@ async def respond(send: Send, body: bytes, *, gzip: bool) -> None:
     told = [*headers, (b"vary", b"accept-encoding"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": told})
     await send({"type": "http.response.body", "body": body})
+
+
+async def within(seconds: float, sending: Awaitable[None]) -> None:
+    """Raises `TooSlow` if the client does not take it."""
+    try:
+        async with asyncio.timeout(seconds):
+            await sending
+    except TimeoutError:
+        raise TooSlow("the client does not take the answer") from None
 
 
 def declared_length(connection: Connection) -> bytes | None:

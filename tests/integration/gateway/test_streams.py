@@ -32,6 +32,11 @@ async def listening(world, *script):
         yield answer
 
 
+async def test_a_service_that_stops_ends_its_streams_in_good_order(world):
+    async with listening(world, HEAD + chunk(EVENT), "close") as answer:
+        assert await answer.read() == EVENT
+
+
 def left(world):
     return not world.read.open
 
