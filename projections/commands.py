@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -37,8 +39,6 @@ app = typer.Typer()
 app.add_typer(projection, name="projection")
 app.add_typer(dlq, name="dlq")
 app.command()(why)
-
-SHOWN_OF_ROW = 60
 
 
 @app.command()
@@ -87,24 +87,32 @@ async def opened(system: Native, stack: AsyncExitStack) -> list[Watcher]:
 
 def lasts(seconds: float | None) -> str:
     """How long something takes, for people."""
-    if seconds is None:
-        return "never"
+    if not seconds:
+        return "" if seconds == 0 else "never"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def table(found: Sequence[Watched]) -> Table:
-    """A line for each view. While keys of it are parked, why the last one is stands in the place of its last row."""
-    made = Table()
-    made.add_column("projection", no_wrap=True, min_width=max(len(f"{line.domain}/{line.view}") for line in found))
-    for name in ("position", "behind", "seconds", "events/s", "ETA", "parked"):
-        made.add_column(name, justify="right", no_wrap=True)
-    made.add_column("last row", no_wrap=True, overflow="ellipsis")
-    for line in found:
-        behind = f"[yellow]{line.events_behind}[/]" if line.events_behind else "[green]0[/]"
-        parked = f"[red]{line.parked}[/]" if line.parked else "[green]0[/]"
-        told = line.error or (json.dumps(line.last_row, ensure_ascii=False) if line.last_row else "")
-        short = escape(told if len(told) <= SHOWN_OF_ROW else told[: SHOWN_OF_ROW - 1] + "…")
-        numbers = (f"{line.position} of {line.head}", behind, f"{line.seconds_behind:.1f}", f"{line.rate:.0f}")
-        name = f"{line.domain}/{line.view}"
-        made.add_row(name, *numbers, lasts(line.eta), parked, f"[red]{short}[/]" if line.error else short)
-    return made
+def table(found: Sequence[Watched]) -> Group:
+    """How each view stands, and below the row that changed last, or why the key that was parked last is."""
+    views = [f"{line.domain}/{line.view}" for line in found]
+    width = max(map(len, views), default=0)
+    numbers = Table(box=SIMPLE_HEAD, pad_edge=False)
+    numbers.add_column("projection", no_wrap=True, min_width=width)
+    for name in ("position", "behind", "seconds", "rate", "ETA", "parked"):
+        numbers.add_column(name, justify="right", no_wrap=True)
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(no_wrap=True, min_width=width)
+    rows.add_column(no_wrap=True, overflow="ellipsis")
+    for view, line in zip(views, found, strict=True):
+        numbers.add_row(
+            view,
+            f"{line.position} of {line.head}",
+            f"[yellow]{line.events_behind}[/]" if line.events_behind else "[green]0[/]",
+            f"{line.seconds_behind:.1f}",
+            f"{line.rate:.0f}",
+            lasts(line.eta),
+            f"[red]{line.parked}[/]" if line.parked else "[green]0[/]",
+        )
+        row = json.dumps(line.last_row, ensure_ascii=False) if line.last_row else ""
+        rows.add_row(view, f"[red]{escape(line.error)}[/]" if line.error else f"[dim]{escape(row)}[/]")
+    return Group(numbers, rows)
