@@ -26,7 +26,9 @@ from infra.pki import Authority
 from infra.settings import Settings
 from infra.web import application, running
 from projections.postgres import PostgresDatabase
-from projections.serving.service import read_side
+from projections.serving.live import Live
+from projections.serving.past import Past
+from projections.serving.service import Queries, read_side
 from projections.serving.views import Views
 
 AT = "2010-12-01T08:26:00Z"
@@ -82,9 +84,12 @@ class System:
             await views.open()
             stack.push_async_callback(views.close)
             write, read = self.sides["write"], self.sides["read"]
+            live = Live(read, domain, views, keys)
+            stack.push_async_callback(live.close)
+            queries = Queries(domain, views, Past(domain, self.store), live, keys)
             apps = (
                 (write, write_side(domain, self.store, write, health, Verifier(write), keys=keys)),
-                (read, read_side(domain, views, read, health, Verifier(read), keys=keys)),
+                (read, read_side(domain, queries, read, health, Verifier(read))),
                 (self.settings, gateway(self.settings, Health(), {"orders": domain})),
             )
             for settings, app in apps:

@@ -90,13 +90,13 @@ async def test_the_examples_of_the_document_are_done_and_answers_are_as_it_says(
             Draft202012Validator({"$ref": "#/components/schemas/Done", **resolver}).validate(json.loads(answer))
             done += 1
         for path, methods in described["paths"].items():
-            if "get" in methods and path.startswith(f"/{version}/"):
+            if "get" in methods and path.startswith(f"/{version}/") and not path.endswith("/stream"):
                 place = path.replace("{id}", "ann-1").replace("{key}", key(path))
                 status, answer, _ = await system.ask("gateway", "GET", place, system.token(STAFF))
                 schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
                 Draft202012Validator({**schema, **resolver}).validate(json.loads(answer))
                 done += 1
-    assert done == len(described["paths"])
+    assert done == sum(not path.endswith("/stream") for path in described["paths"])
 
 
 def key(path):
