@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -20,9 +21,9 @@ from infra.plan import OPERATOR
 from infra.postgres import conninfo
 
 SEED = 20101201
-INVOICES = 1500
 VICTIMS = ["orders-write", "orders-read", "kafka", "postgres", "gateway"]
-ROUNDS = 2
+ROUNDS = int(os.environ.get("HEADRACE_CRASH_ROUNDS", "1"))  # kills of each victim
+INVOICES = 750 * ROUNDS
 START = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 
 

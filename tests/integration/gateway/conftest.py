@@ -3,11 +3,10 @@
 import asyncio
 import json
 import re
-import socket
 import ssl
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -24,6 +23,7 @@ from gateway.app import gateway
 from gateway.instance import Limits
 from infra.health import Health
 from infra.issuer.app import issuer
+from infra.native.state import free_port
 from infra.pki import Authority, write
 from infra.settings import Settings
 from infra.web import application, running, tls
@@ -70,10 +70,11 @@ def domains():
 
 
 def free_ports(count):
-    """So many ports, each another."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
+    """So many ports, each another, of those that no connection going out is given."""
+    ports: list[int] = []
+    for _ in range(count):
+        ports.append(free_port(ports))
+    return ports
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ async def test_a_replay_is_refused_while_somebody_rebuilds_or_another_version_is
     async with system.standing() as other, other.claimed(DETAILS):
         with pytest.raises(RebuildRefused, match="at this moment"):
             await replayed(system, Which(stream="orders-0"))
-    with pytest.raises(RebuildRefused, match="version 2 of order-details is not live"):
+    with pytest.raises(RebuildRefused, match="version 3 of order-details is not live"):
         await replayed(system, Which(stream="orders-0"), replace(DETAILS, version=DETAILS.version + 1))
 
 
