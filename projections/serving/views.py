@@ -111,8 +111,13 @@ class Views:
                 await asyncio.wait_for(moved.wait(), min(left, POLL_SECONDS))
 
     async def _fetch(self, query: Any, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-        try:
-            async with self._pool.connection() as connection:
-                return await (await connection.execute(query, parameters, prepare=True)).fetchall()  # type: ignore[return-value]
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise ReadUnavailable(str(error).strip().partition("\n")[0]) from error
+        """The rows. A connection that turns out broken says nothing of the server: another one is asked."""
+        for left in reversed(range(POOL + 1)):
+            connection = None
+            try:
+                async with self._pool.connection() as connection:
+                    return await (await connection.execute(query, parameters, prepare=True)).fetchall()  # type: ignore[return-value]
+            except (psycopg.OperationalError, PoolTimeout) as error:
+                if not left or connection is None or not connection.closed:
+                    raise ReadUnavailable(str(error).strip().partition("\n")[0]) from error
+        raise AssertionError("unreachable")
