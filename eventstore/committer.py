@@ -45,7 +45,7 @@ class Waiting:
     size: int
     claims: Sequence[object]
     attempts: int = 0
-    sent_at: float = field(default=0.0)
+    first_sent: float = field(default=0.0)
 
 
 @dataclass(eq=False, slots=True)
@@ -181,7 +181,7 @@ class GroupCommitter:
 
     def _give_up_overdue(self, lane: Lane) -> None:
         oldest = monotonic() - self._limits.settle_seconds
-        self._settle_as_unknown(lane, [waiting for waiting in lane.unsettled if waiting.sent_at < oldest])
+        self._settle_as_unknown(lane, [waiting for waiting in lane.unsettled if waiting.first_sent < oldest])
 
     async def _settle(self, lane: Lane, session: Session) -> None:
         """Find out what became of the commands that lost sessions had sent."""
@@ -251,7 +251,7 @@ class GroupCommitter:
     async def _commit(self, lane: Lane, session: Session, batch: Sequence[Waiting]) -> None:
         began = monotonic()
         for waiting in batch:
-            waiting.sent_at = began
+            waiting.first_sent = waiting.first_sent or began
             waiting.attempts += 1
         try:
             answers = await session.append([waiting.command for waiting in batch])
@@ -289,7 +289,8 @@ class GroupCommitter:
             await self._commit(lane, session, second)
 
     def _try_again(self, waiting: Waiting, error: EventStoreError) -> None:
-        if waiting.attempts >= self._limits.attempts:
+        overdue = waiting.first_sent < monotonic() - self._limits.settle_seconds
+        if overdue or waiting.attempts >= self._limits.attempts:
             self._resolve(waiting, error)
         else:
             self._put_back([waiting])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -114,12 +115,21 @@ class Supervisor:
 
 
 def kill_family(process: psutil.Process) -> None:
+    """Returns when all of them are gone, and with them their connections; the parent first, lest it starts others."""
     try:
-        family = [*process.children(recursive=True), process]
+        family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return
     for member in family:
-        try:
+        with suppress(psutil.NoSuchProcess):
             member.kill()
-        except psutil.NoSuchProcess:
-            continue
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(lives(member) for member in family) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS / 10)
+
+
+def lives(process: psutil.Process) -> bool:
+    """A process that nobody reaps counts as ended."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False

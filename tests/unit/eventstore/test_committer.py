@@ -134,6 +134,15 @@ async def test_a_connection_that_always_breaks_ends_with_a_refusal():
     assert len(server.batches) == QUICK.attempts
 
 
+async def test_however_often_a_connection_breaks_a_caller_is_answered_in_time():
+    limits = replace(QUICK, attempts=1_000_000)
+    server = Server(*[fails(ConnectionLost())] * 10_000)
+    async with Committing(server, limits) as committer, asyncio.timeout(10 * limits.settle_seconds):
+        answers = await sent(committer, command("orders-1"))
+    assert [type(answer) for answer in answers] == [StoreUnavailable]
+    assert server.recorded == {}
+
+
 async def test_the_culprit_alone_is_refused():
     server = Server()
 
