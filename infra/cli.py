@@ -1,5 +1,6 @@
 """The command `headrace`: the commands that the installed packages announce under `headrace.commands`."""
 
+import sys
 from importlib.metadata import entry_points
 
 import typer
@@ -13,12 +14,14 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 conflict, 5 verification fa
 """
 
 
-def root() -> typer.Typer:
+def root(asked: str | None = None) -> typer.Typer:
+    """All commands; or, if one is asked for and announced by its name, those of its module alone."""
     app = typer.Typer(name="headrace", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
-    for point in sorted(entry_points(group=ENTRY_POINT), key=lambda point: point.name):
-        app.add_typer(point.load())
+    points = entry_points(group=ENTRY_POINT)
+    for module in sorted({point.value: point for point in points.select(name=asked or "") or points}.values()):
+        app.add_typer(module.load())
     return app
 
 
 def main() -> None:
-    root()()
+    root(next((word for word in sys.argv[1:] if not word.startswith("-")), None))()

@@ -36,7 +36,11 @@ class Listener:
         headers = {"last-event-id": self.last} if self.last else {}
         async with self._session.get(path, headers=headers) as answer:
             assert (answer.status, answer.content_type) == (200, "text/event-stream"), await answer.text()
-            yield self._parsed(answer.content)
+            try:
+                yield self._parsed(answer.content)
+            finally:
+                if answer.connection is not None and answer.connection.transport is not None:
+                    answer.connection.transport.abort()  # a stream never ends, and nobody waits for its goodbye
 
     async def _parsed(self, content):
         block = {}
