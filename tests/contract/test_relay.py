@@ -31,19 +31,20 @@ MOMENT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 class InMemory(MemoryTopic):
     """The twin, with what the suite needs to look at it and to disturb it."""
 
-    async def put(self, partition, record):
-        self.records[partition].append(record)
+    async def put(self, partition, *records):
+        self.records[partition] += records
 
     async def held(self, partition):
         return list(self.records[partition])
 
 
 class OnKafka(KafkaTopic):
-    async def put(self, partition, record):
+    async def put(self, partition, *records):
         producer = Producer(librdkafka(self._settings))
-        producer.produce(
-            self._name, record.value, record.key, partition, timestamp=record.timestamp_ms, headers=record.headers
-        )
+        for record in records:
+            producer.produce(
+                self._name, record.value, record.key, partition, timestamp=record.timestamp_ms, headers=record.headers
+            )
         assert await asyncio.to_thread(producer.flush, 20) == 0
 
     async def held(self, partition):
@@ -144,8 +145,7 @@ async def test_foreign_records_at_the_end_are_walked_over(topic):
         Record(b"x", b"{}", [("content-type", b"application/json"), ("binary", b"\xff")], 0),
         encode(event(9, stream_in(0)), SOURCE),
     ]
-    for record in foreign * 50:
-        await topic.put(1, record)
+    await topic.put(1, *foreign * 50)
     assert (await topic.tails(everything_is_genuine))[1] == 7
 
 

@@ -27,7 +27,7 @@ from infra.notes import Keys, Signer
 from infra.postgres import conninfo
 
 ORIGIN = "headrace/crash"
-EVENTS, TAMPERINGS, STEP = 600, 1000, 50
+EVENTS, TAMPERINGS, STEP = 300, 1000, 30
 SIGNER = Signer("crash-write", Ed25519PrivateKey.generate())
 THIEF = Signer("crash-write", Ed25519PrivateKey.generate())
 KEYS = Keys([SIGNER.public])
