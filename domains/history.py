@@ -15,9 +15,8 @@ from domains.handler import Request, parse
 from domains.kernel import Domain, Event
 from domains.personal import Personal, personal_fields
 from eventstore.personal.sealing import PREFIX, blank
-from eventstore.records import Metadata, RecordedEvent
+from eventstore.records import NOTHING, RecordedEvent
 
-NOTHING = Metadata()
 NO_ID = UUID(int=0)
 # What the code under test may raise when it is wrong.
 FAILURES = (NotADomain, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError)

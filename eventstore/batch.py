@@ -11,8 +11,8 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from eventstore.errors import EventStoreError, IdempotencyConflict, TrackedBefore, WrongExpectedVersion
-from eventstore.limits import NOTHING
 from eventstore.records import (
+    NOTHING,
     Any,
     Append,
     Appended,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from eventstore.errors import InvalidEvent
 from eventstore.records import (
+    NOTHING,
     Append,
     Condition,
     Exactly,
@@ -29,7 +30,6 @@ APPEND_EVENTS = 10_000
 APPEND_STREAMS = 1000
 SELECTIONS = 100
 VERSIONS = 2**62
-NOTHING = Metadata()
 
 
 def check(append: Append) -> None:

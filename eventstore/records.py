@@ -21,6 +21,9 @@ class Metadata:
     tags: str | None = None
 
 
+NOTHING = Metadata()
+
+
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """An event to be appended: `data` is encoded JSON, `time` is when the fact happened (aware)."""
@@ -28,7 +31,7 @@ class NewEvent:
     type: str
     data: bytes
     time: datetime
-    metadata: Metadata = Metadata()
+    metadata: Metadata = NOTHING
     id: UUID = field(default_factory=uuid4)
 
 
