@@ -6,8 +6,6 @@ Each address is asked at the gateway and at the service behind it, which trusts 
 import json
 import time
 
-import pytest
-
 from domains.orders import domain
 from gateway.openapi import document
 
@@ -100,11 +98,11 @@ async def test_a_list_holds_what_is_ones_own_and_a_filter_cannot_widen_it(system
     assert len(json.loads(everything[1])["items"]) == 2
 
 
-@pytest.mark.parametrize(
-    ("order", "customer", "status"),
-    [("ann-2", "ann", 201), ("ann-2", "bob", 403), ("ann-2", None, 403), ("bob-1", "ann", 403), ("bob-1", "bob", 403)],
-)
-async def test_an_order_is_placed_in_ones_own_name_only(system, order, customer, status):
-    body = {"customer": customer, "placed_at": AT, "currency": "GBP", "lines": [LINE]}
-    answer = await system.ask("gateway", "POST", f"/v1/orders/{order}/place", system.token(), body)
-    assert answer[0] == status
+async def test_an_order_is_placed_in_ones_own_name_only(system):
+    asked = [("ann-2", "bob"), ("ann-2", None), ("bob-1", "ann"), ("bob-1", "bob"), ("ann-2", "ann")]
+    answers = []
+    for order, customer in asked:
+        body = {"customer": customer, "placed_at": AT, "currency": "GBP", "lines": [LINE]}
+        answer = await system.ask("gateway", "POST", f"/v1/orders/{order}/place", system.token(), body)
+        answers.append(answer[0])
+    assert answers == [403, 403, 403, 403, 201]

@@ -23,6 +23,23 @@ ROLES = Roles("crash-write", ["crash-read"], ["crash-follow"])
 TABLES = sorted(steps.WRITER)
 EVENT = Append("orders-1", [NewEvent("orders.X.v1", b"1", datetime.now(UTC))], Any())
 
+CHANGES = [
+    "UPDATE events SET data = ''",
+    "UPDATE events SET position = position + 1",
+    "DELETE FROM events",
+    "TRUNCATE events",
+    "DROP TABLE events",
+    "ALTER TABLE events DISABLE TRIGGER ALL",
+    "CREATE TABLE mine ()",
+    "UPDATE idempotency SET version = 7",
+    "DELETE FROM streams",
+    "DELETE FROM head",
+    "TRUNCATE head",
+    "UPDATE migrations SET number = 7",
+    "CREATE OR REPLACE FUNCTION mine() RETURNS void LANGUAGE sql AS ''",
+    'SET ROLE "crash-migrate"',
+]
+
 
 def names(count=None):
     return [name for _, name, _ in sql.migrations()[:count]]
@@ -85,31 +102,19 @@ async def filled(place):
 
 
 @pytest.mark.parametrize("principal", ["crash-write", "crash-read", "crash-follow"])
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE events SET data = ''",
-        "UPDATE events SET position = position + 1",
-        "DELETE FROM events",
-        "TRUNCATE events",
-        "DROP TABLE events",
-        "ALTER TABLE events DISABLE TRIGGER ALL",
-        "CREATE TABLE mine ()",
-        "UPDATE idempotency SET version = 7",
-        "DELETE FROM streams",
-        "DELETE FROM head",
-        "TRUNCATE head",
-        "UPDATE migrations SET number = 7",
-        "CREATE OR REPLACE FUNCTION mine() RETURNS void LANGUAGE sql AS ''",
-        'SET ROLE "crash-migrate"',
-    ],
-)
-def test_nobody_changes_history(place, principal, statement):
+def test_nobody_changes_history(place, principal):
     asyncio.run(filled(place))
     with sync_connect(place.conninfo(principal), autocommit=True) as connection:
-        with pytest.raises(InsufficientPrivilege):
-            connection.execute(statement)
+        assert [statement for statement in CHANGES if not refused(connection, statement)] == []
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
+def refused(connection, statement):
+    try:
+        connection.execute(statement)
+    except InsufficientPrivilege:
+        return True
+    return False
 
 
 def test_who_may_only_read_cannot_append(place):
