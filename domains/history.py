@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -161,8 +162,8 @@ def differing(was: Any, now: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(was, dict) and isinstance(now, dict):
         for key in sorted(was.keys() | now.keys()):
             yield from differing(was.get(key), now.get(key), f"{place}.{key}")
-    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        for number, (before, after) in enumerate(zip(was, now, strict=True)):
+    elif isinstance(was, list) and isinstance(now, list):
+        for number, (before, after) in enumerate(zip_longest(was, now)):
             yield from differing(before, after, f"{place}[{number}]")
     elif was != now:
         yield place, was, now

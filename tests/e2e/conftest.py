@@ -1,5 +1,6 @@
 """The whole system as a person has it, all processes, once per run: two domains, and everything by `headrace`."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -55,6 +56,11 @@ class Installed(Native):
             timeout=PATIENCE,
             check=False,
         )
+
+    async def begun(self, *arguments: str, **given: int) -> asyncio.subprocess.Process:
+        """A command that goes on by itself."""
+        place = {"cwd": self.folder.parent, "env": self._environment_of_a_person, "stdin": subprocess.DEVNULL}
+        return await asyncio.create_subprocess_exec(HEADRACE, *arguments, **place, **given)
 
     def up(self):
         if self._contained:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+from asyncio.subprocess import PIPE
 from dataclasses import astuple
 
 from infra.native.listeners import listeners
@@ -96,3 +98,19 @@ def test_any_command_and_view_can_be_called(system, number, tmp_path):
     assert [event["actor"] for event in events] == ["operator"]
     assert system.headrace("call", "orders", "order-details", "nobody").returncode == 3
     assert system.headrace("call", "orders", "sales-by-country", "--where", "color=red").returncode == 2
+
+
+async def test_a_replay_goes_on_with_its_stream_until_somebody_ends_it(system, client, number):
+    body = {"owner": f"o{number}", "at": "2010-12-01T08:26:00Z"}
+    assert (await client.post(f"/v1/accounts/{number}/open", data=json.dumps(body))).status == 201
+    running = await system.begun("replay", f"accounts-{number}", "--follow", "--json", stdout=PIPE)
+    async with asyncio.timeout(60):
+        assert json.loads(await running.stdout.readline())["version"] == 1
+        deposit = {"cents": 5, "at": "2010-12-02T08:26:00Z"}
+        assert (await client.post(f"/v1/accounts/{number}/deposit", data=json.dumps(deposit))).status == 201
+        assert json.loads(await running.stdout.readline())["data"]["cents"] == 5
+        running.send_signal(signal.SIGINT)
+        assert await running.wait() == 0
+    told = json.loads(system.headrace("replay", f"accounts-{number}", "--diff", "1", "--json").stdout)
+    assert (told["from"], told["to"]) == (1, 2)
+    assert told["changes"] == [{"field": "balance", "was": 0, "became": 5}]
