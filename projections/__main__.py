@@ -33,7 +33,7 @@ from projections.migrate import migrate
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
-from projections.refolding.complete import complete
+from projections.refolding.complete import complete, recorded
 from projections.refolding.republish import Republisher
 from projections.serving.live import Live
 from projections.serving.past import Past
@@ -101,10 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare(domain: Domain) -> int:
     try:
         settings = load()
-        place = conninfo(settings, read_database(domain))
+        place, store_place = (conninfo(settings, name(domain)) for name in (read_database, events_database))
         with connect(place, PATIENCE_SECONDS) as connection:
-            migrate(connection, domain)
-            if asyncio.run(complete(domain, place, conninfo(settings, events_database(domain)))):
+            migrate(connection, domain, recorded=asyncio.run(recorded(store_place)))
+            if asyncio.run(complete(domain, place, store_place)):
                 migrate(connection, domain)
     except (StoreUnavailable, ReadUnavailable) as error:
         return say(69, str(error))

@@ -28,8 +28,11 @@ KEPT = {
 }
 
 
-def migrate(connection: Connection[Any], domain: Domain) -> list[AnyView]:
+def migrate(connection: Connection[Any], domain: Domain, *, recorded: bool = False) -> list[AnyView]:
     """All or nothing, one at a time; running it again is harmless. Raises `TableMismatch`.
+
+    `recorded` says that the store has events: a read database that has folded none then counts for nothing yet, so
+    that it neither answers nor folds what comes before it was built.
 
     Returns the views of which the positions do not count for the declared version, so that it must be built from the
     store. Their tables are not made; until all are built, the versions before them are served.
@@ -40,7 +43,7 @@ def migrate(connection: Connection[Any], domain: Domain) -> list[AnyView]:
         connection.execute(sql.text("schema"))
         connection.execute(sql.text("begin"), {"projection": PROJECTION, "partitions": domain.partitions})
         declared = tables(domain)
-        counted = counted_for(connection, declared)
+        counted = counted_for(connection, declared, recorded=recorded)
         for table in declared.values():
             if table.name in counted:
                 table.create(connection)
@@ -54,12 +57,12 @@ def migrate(connection: Connection[Any], domain: Domain) -> list[AnyView]:
     return []
 
 
-def counted_for(connection: Connection[Any], declared: Mapping[str, Table]) -> set[str]:
-    """The tables for which the positions count; before the first event, whatever is declared."""
+def counted_for(connection: Connection[Any], declared: Mapping[str, Table], *, recorded: bool) -> set[str]:
+    """The tables for which the positions count; before the first event of all, whatever is declared."""
     found = connection.execute(sql.text("counted"), {"projection": PROJECTION}).fetchone()
     rows = connection.execute(sql.text("positions"), {"projection": PROJECTION}).fetchall()
     if not any(position for _, position, _ in rows):
-        return {table.name for table in declared.values()}
+        return set() if recorded else {table.name for table in declared.values()}
     if found is None or found[0] is None:
         return {name for (name,) in connection.execute(sql.text("known_tables"))}
     return set(found[0].split())

@@ -25,6 +25,14 @@ async def complete(domain: Domain, place: str, store_place: str) -> list[Rebuilt
         return [await rebuild(standing, view, store) for view in domain.views if not await standing.counts_for(view)]
 
 
+async def recorded(store_place: str) -> bool:
+    """Whether the store has events. Raises `StoreUnavailable`."""
+    if not await has_log(store_place):
+        return False
+    async with PostgresStore.open(store_place) as store:
+        return await store.head() > 0
+
+
 async def has_log(store_place: str) -> bool:
     """A store that is being made at this moment has no events."""
     async with await connect(store_place) as connection:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domains.kernel import Domain, Row
-from eventstore.link import parameters
+from eventstore.link import parameters, sentence
 from projections import sql
 from projections.errors import ReadUnavailable
 from projections.postgres import PROJECTION
@@ -24,6 +25,8 @@ POOL = 8
 WAIT_SECONDS = 2.0
 POLL_SECONDS = 0.05
 NEVER = 1e9
+# A read database that was lost gets its tables, and then the rights on them, while it is rebuilt.
+BEING_REBUILT = (UndefinedTable, InsufficientPrivilege)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,9 @@ class Views:
             try:
                 async with self._pool.connection() as connection:
                     return await (await connection.execute(query, parameters, prepare=True)).fetchall()  # type: ignore[return-value]
+            except BEING_REBUILT as error:
+                raise ReadUnavailable(sentence(error)) from error
             except (psycopg.OperationalError, PoolTimeout) as error:
                 if not left or connection is None or not connection.closed:
-                    raise ReadUnavailable(str(error).strip().partition("\n")[0]) from error
+                    raise ReadUnavailable(sentence(error)) from error
         raise AssertionError("unreachable")

@@ -14,7 +14,7 @@ import pytest
 from domains.orders import domain
 from projections.errors import EffectRefused, ReadUnavailable, RebuildFailed, RebuildRefused, Superseded
 from projections.migrate import migrate
-from projections.refolding.complete import complete
+from projections.refolding.complete import complete, recorded
 from projections.refolding.rebuild import rebuild, rollback
 from projections.refolding.republish import Republisher
 from projections.serving.views import Views
@@ -228,7 +228,7 @@ def shouted(row, event):
 async def deployed(system, declared):
     """What the job before the processes does."""
     with psycopg.connect(system.owner) as connection:
-        migrate(connection, declared)
+        migrate(connection, declared, recorded=await recorded(system.events))
         done = await complete(declared, system.owner, system.events)
         migrate(connection, declared)
     return [each.view for each in done]
@@ -258,9 +258,15 @@ async def test_going_back_to_the_version_before_builds_it_anew(system):
 
 async def test_a_read_database_that_was_dropped_comes_back_from_the_store(system):
     system.execute("DROP TABLE {}".format(", ".join([*LIVE, "positions", "tables", "rebuilds", "republish"])))
+    with psycopg.connect(system.owner) as connection:
+        assert migrate(connection, domain, recorded=True) == list(domain.views)
+    await system.place(1)
+    with pytest.raises(ReadUnavailable, match="does not exist"):
+        await system.project()
+    assert system.tables() == set()
     assert len(await deployed(system, domain)) == len(domain.views)
     assert await system.drift() == []
-    assert system.execute('SELECT min("offset"), max(position) FROM positions') == [(1 << 62, 200)]
+    assert system.execute('SELECT min("offset"), max(position) FROM positions') == [(1 << 62, 201)]
     await system.place(10)
     await system.project()
     assert await system.drift() == []
