@@ -72,7 +72,8 @@ class View(Generic[R, E]):
 
     `key` names the row's key column and `key_of` the row that an event touches (None: no row).
     A view whose rows gather several streams is `shared`; its fold must not depend on the order in which the
-    streams arrive. `filters` are the columns that a list may be filtered by; each gets an index.
+    streams arrive. `filters` are the columns that a list may be filtered and sorted by; each
+    gets an index.
     `scope` is what a token needs to ask it; None: the domain's own. `owner` is the column, key or filter, that names
     whose a row is; who is bound to what is his own sees no other rows, and no view without it.
     """
@@ -98,6 +99,11 @@ class View(Generic[R, E]):
             raise NotADomain(f"view {self.name!r}: nobody can look for {', '.join(sorted(hidden))}, which is sealed")
         if not NAME.fullmatch(self.name):
             raise NotADomain(f"view {self.name!r}: a name has lower-case words joined by hyphens")
+
+    @property
+    def sortable(self) -> tuple[str, ...]:
+        """The columns that a list may be sorted by: those that have an index."""
+        return tuple(dict.fromkeys((self.key, *self.filters)))
 
 
 @dataclass(frozen=True, slots=True)

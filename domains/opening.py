@@ -34,17 +34,21 @@ async def keys_of(domain: Domain, settings: Settings) -> AsyncIterator[Keys | No
         yield RememberedKeys(keys)
 
 
-async def bodies(models: Sequence[BaseModel], keys: Keys | None) -> list[bytes]:
-    """The JSON of rows or states, for whoever may read them. Raises `KeyMissing`, `SealBroken`, `StoreUnavailable`."""
+async def bodies(models: Sequence[BaseModel], keys: Keys | None, fields: set[str] | None = None) -> list[bytes]:
+    """The JSON of rows or states, or of these fields of them, for whoever may read them.
+
+    Raises `KeyMissing`, `SealBroken`, `StoreUnavailable`.
+    """
     if not models or not personal_fields(type(models[0])):
-        return [model.model_dump_json().encode() for model in models]
-    return [orjson.dumps(values) for values in await plain(models, keys)]
+        return [model.model_dump_json(include=fields).encode() for model in models]
+    return [orjson.dumps(values) for values in await plain(models, keys, fields)]
 
 
-async def plain(models: Sequence[BaseModel], keys: Keys | None) -> list[Values]:
+async def plain(models: Sequence[BaseModel], keys: Keys | None, fields: set[str] | None = None) -> list[Values]:
     """The same as JSON values."""
-    values = [model.model_dump(mode="json") for model in models]
-    names = personal_fields(type(models[0])) if models else ()
+    values = [model.model_dump(mode="json", include=fields) for model in models]
+    personal = personal_fields(type(models[0])) if models else ()
+    names = [name for name in personal if fields is None or name in fields]
     if names:
         await open_all(values, names, keys)
     return values

@@ -10,7 +10,9 @@ from fastapi import Request, Response
 
 from domains.access import bound_to
 from domains.aggregates import Policy
-from domains.answers import carried_out, kept, problems
+from domains.answers import carried_out, problems
+from domains.following import Following
+from domains.following import shown as shown_operation
 from domains.handler import Handler
 from domains.handler import Request as Asked
 from domains.kernel import Domain
@@ -77,15 +79,25 @@ def write_side(
         headers = {"etag": f'"{page[-1].version}"'} if page else {}
         return Response(orjson.dumps(body), 200, headers, "application/json")
 
-    async def operation(request: Request) -> Response:
+    async def found(request: Request) -> tuple[Operation, Identity]:
         identity = await identify(request, verifier, f"{domain.name}:write")
         async with problems():
             found = await desk.find(request.path_params["id"], owner_of(identity)) if desk is not None else None
         if found is None:
             raise Problem(404, "unknown-operation", "there is no operation of yours with this id")
-        return shown_operation(found)
+        return found, identity
 
+    async def operation(request: Request) -> Response:
+        return shown_operation((await found(request))[0])
+
+    async def follow(request: Request) -> Response:
+        one, identity = await found(request)
+        assert following is not None  # noqa: S101  # it was found at the desk
+        return following.answer(request, one, identity.expires_at)
+
+    following = Following(desk.operations) if desk is not None else None
     add(app, "/v1/operations/{id}", operation, "GET")
+    add(app, "/v1/operations/{id}/stream", follow, "GET")
     add(app, f"/v{{version:int}}/{domain.name}/{{id}}/events", events, "GET")
     add(app, f"/v{{version:int}}/{domain.name}/{{id}}/{{command}}", command, "POST")
     return app
@@ -165,15 +177,6 @@ async def later(desk: Desk, asked: Asked, seconds: float, identity: Identity) ->
         return found.response(**{"preference-applied": f"respond-async, wait={seconds:.0f}"})
     headers = {"location": f"/v1/operations/{operation}", "preference-applied": "respond-async", "retry-after": "1"}
     return Response(orjson.dumps({"id": operation, "status": "accepted"}), 202, headers, "application/json")
-
-
-def shown_operation(operation: Operation) -> Response:
-    if operation.answer is None:
-        body = orjson.dumps({"id": operation.id, "status": "accepted"})
-        return Response(body, 200, {"retry-after": "1", "cache-control": "no-store"}, "application/json")
-    status = "succeeded" if kept(operation.answer).status < 400 else "failed"
-    told = {"id": operation.id, "status": status, "answer": orjson.Fragment(operation.answer)}
-    return Response(orjson.dumps(told), 200, {"cache-control": "private, max-age=60"}, "application/json")
 
 
 def number(request: Request, name: str, default: int, most: int = 2**53) -> int:

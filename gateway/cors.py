@@ -13,7 +13,7 @@ EXPOSED = (
     b"ratelimit-policy, retry-after, x-request-id"
 )
 PREFLIGHT = [
-    (b"access-control-allow-methods", b"GET, POST"),
+    (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-allow-headers", ALLOWED),
     (b"access-control-max-age", b"600"),
 ]

@@ -111,15 +111,16 @@ class Proxy:
         upstream = self._services.get((target.domain, target.side))
         if upstream is None:
             raise unavailable(f"no service is known for {target.domain} ({target.side} side)")
-        repeatable = scope["method"] == "GET" or bool(values(headers, b"idempotency-key"))
+        repeatable = scope["method"] != "POST" or bool(values(headers, b"idempotency-key"))
         seconds = patience(headers, upstream.limits.answer_seconds)
         request = written(scope, upstream.authority, headers, body, seconds)
         try:
             async with upstream.exchange(
                 request, repeatable=repeatable, seconds=seconds, endless=target.endless
             ) as connection:
-                gzip = takes_gzip(scope["headers"])
-                await relay(connection, send, upstream.limits.stall_seconds, gzip=gzip, endless=target.endless)
+                gzip, wanted = takes_gzip(scope["headers"]), scope["method"] != "HEAD"
+                stall = upstream.limits.stall_seconds
+                await relay(connection, send, stall, gzip=gzip, endless=target.endless, body_wanted=wanted)
         except Busy as error:
             raise Problem(503, "temporary-reduced-capacity", str(error), headers={"retry-after": "1"}) from None
         except SetAside as error:
@@ -183,10 +184,14 @@ def patience(headers: list[tuple[bytes, bytes]], most: float) -> float:
 
 
 def written(scope: Scope, authority: bytes, headers: list[tuple[bytes, bytes]], body: bytes, seconds: float) -> bytes:
-    """The request as the service gets it: the address byte for byte, our own ids, how long we wait, and a length."""
+    """The request as the service gets it: the address byte for byte, our own ids, how long we wait, and a length.
+
+    Services are asked with GET what was asked with HEAD, so that an answer always says itself where it ends.
+    """
     context, query = current(), scope["query_string"]
+    method = b"POST" if scope["method"] == "POST" else b"GET"
     target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-    lines = [scope["method"].encode() + b" " + target + b" HTTP/1.1", b"host: " + authority]
+    lines = [method + b" " + target + b" HTTP/1.1", b"host: " + authority]
     lines += [name + b": " + value for name, value in headers]
     lines.append(b"x-request-id: " + context.request_id.encode())
     lines.append(b"traceparent: " + context.traceparent.encode())
@@ -215,13 +220,22 @@ async def gone(receive: Receive) -> None:
         pass
 
 
-async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzip: bool, endless: bool = False) -> None:
+async def relay(
+    connection: Connection,
+    send: Send,
+    stall_seconds: float,
+    *,
+    gzip: bool,
+    endless: bool = False,
+    body_wanted: bool = True,
+) -> None:
     """Hands the answer to the client: at once if it is complete, and packed if he takes that; else as it comes.
 
     When an `endless` one breaks off, that is its end: its client goes on elsewhere.
     """
     headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
     body, complete = connection.take(), connection.complete
+    goes_on = body_wanted and not complete
     if complete and connection.status == 200:
         headers.append((b"vary", b"accept-encoding"))
         headers, body = packed(headers, body) if gzip else (headers, body)
@@ -229,8 +243,8 @@ async def relay(connection: Connection, send: Send, stall_seconds: float, *, gzi
     if length is not None and connection.status not in (204, 304):
         headers.append((b"content-length", length))
     await send({"type": "http.response.start", "status": connection.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": not complete})
-    if not complete:
+    await send({"type": "http.response.body", "body": body, "more_body": goes_on})
+    if goes_on:
         try:
             async for part in connection.rest(stall_seconds):
                 await within(stall_seconds, send({"type": "http.response.body", "body": part, "more_body": True}))

@@ -51,7 +51,7 @@ class Target:
         """What it counts as in the rate limits."""
         if self.scope == STREAMS_READ:
             return "admin"
-        return "command" if self.side == "write" and self.template != OPERATION else "read"
+        return "command" if self.side == "write" and not self.template.startswith(OPERATION) else "read"
 
     def notes(self, raw_path: bytes) -> list[tuple[bytes, bytes]]:
         """What each answer of a version says that is to go: since when and until when (RFC 9745, RFC 8594)."""
@@ -117,6 +117,8 @@ class Routes:
             by_method = {"GET": Composed(composition, segments[2], scope, scopes)}
         if not by_method:
             raise nothing()
+        if "GET" in by_method:
+            by_method = {**by_method, "HEAD": by_method["GET"]}
         if method not in by_method:
             allow = ", ".join(sorted(by_method))
             raise Problem(405, "method-not-allowed", f"this address knows {allow} only", headers={"allow": allow})
@@ -136,12 +138,15 @@ class Targets:
     streams: Mapping[str, Target]
     events: Target
     operation: Target
+    following: Target
 
     def by_method(self, segments: list[str]) -> Mapping[str, Target]:
         found: dict[str, Target] = {}
         match segments:
             case [str(first), _] if first == OPERATIONS:
                 found["GET"] = self.operation
+            case [str(first), _, str(last)] if (first, last) == (OPERATIONS, STREAM):
+                found["GET"] = self.following
             case [view] if view in self.lists:
                 found["GET"] = self.lists[view]
             case [first, last]:
@@ -168,6 +173,7 @@ def targets(domain: Domain, version: Version) -> Targets:
         streams={view: target("read", scope, f"{view}/{STREAM}", endless=True) for view, scope in scopes.items()},
         # Operations have one form in all versions, so their address is of none that goes.
         operation=Target(name, "write", f"{name}:write", OPERATION, Version(1), 1),
+        following=Target(name, "write", f"{name}:write", f"{OPERATION}/{STREAM}", Version(1), 1, endless=True),
         events=target("write", STREAMS_READ, f"{{id}}/{EVENTS}"),
     )
 
@@ -179,7 +185,7 @@ def part_scope(domains: Mapping[str, Domain], part: Part) -> str:
 
 def operated(segments: list[str]) -> str:
     """The domain whose operation this is: its name stands before the last hyphen."""
-    return segments[1].rpartition("-")[0] if len(segments) == 2 else ""
+    return segments[1].rpartition("-")[0] if len(segments) > 1 else ""
 
 
 @cache

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, LiteralString, Union, get_args, get_origin
 
 import psycopg
 from psycopg import Connection
@@ -18,6 +18,7 @@ from domains.kernel import Domain, Row, View
 from domains.personal import Personal, personal_fields
 from projections import sql
 from projections.errors import TableMismatch
+from projections.paging import Place
 
 SCALARS: dict[type, str] = {
     str: "text",
@@ -28,6 +29,16 @@ SCALARS: dict[type, str] = {
     datetime: "timestamptz",
 }
 OTHER = "jsonb"
+# Which rows come behind one with a value, or with nothing, in a column; the second word: whether the order is turned.
+BEHIND: dict[tuple[str, bool], LiteralString] = {
+    ("key", False): "{key} > %(after)s",
+    ("key", True): "{key} < %(after)s",
+    ("value", False): "({column}, {key}) > (%(value)s, %(after)s)",
+    ("value", True): "({column}, {key}) < (%(value)s, %(after)s)",
+    ("value or empty", False): "(({column}, {key}) > (%(value)s, %(after)s) OR {column} IS NULL)",
+    ("empty", False): "({column} IS NULL AND {key} > %(after)s)",
+    ("empty", True): "({column} IS NOT NULL OR {key} < %(after)s)",
+}
 NEXT, PREVIOUS = "_next", "_previous"
 
 
@@ -81,14 +92,24 @@ class Table:
     def one(self) -> Composed:
         return sql.template("one").format(columns=self.listed, table=self.identifier, key=self.key)
 
-    def page(self, filters: tuple[str, ...]) -> Composed:
-        """A page of rows after a key, for equal values of these columns."""
+    def page(self, filters: tuple[str, ...], place: Place) -> Composed:
+        """A page of rows behind a place, for equal values of these columns."""
         equal = SQL("{} = {}")
-        conditions = [SQL("{} > %(after)s").format(self.key)]
-        conditions += [equal.format(Identifier(name), Placeholder(filter_name(name))) for name in filters]
-        return sql.template("page").format(
-            columns=self.listed, table=self.identifier, key=self.key, conditions=SQL(" AND ").join(conditions)
-        )
+        conditions = [equal.format(Identifier(name), Placeholder(filter_name(name))) for name in filters]
+        conditions += [self._behind(place)] if place.key else []
+        columns, direction = filter(None, (place.column, self.view.key)), SQL("DESC" if place.descending else "ASC")
+        order = SQL(", ").join(SQL("{} {}").format(Identifier(name), direction) for name in columns)
+        chosen = SQL(" AND ").join(conditions) if conditions else SQL("true")
+        return sql.template("page").format(columns=self.listed, table=self.identifier, conditions=chosen, order=order)
+
+    def _behind(self, place: Place) -> Composed:
+        if place.column is None:
+            return SQL(BEHIND["key", place.descending]).format(key=self.key)
+        if place.value is None:
+            kind = "empty"
+        else:
+            kind = "value or empty" if self.columns[place.column][1] and not place.descending else "value"
+        return SQL(BEHIND[kind, place.descending]).format(column=Identifier(place.column), key=self.key)
 
     def create(self, connection: Connection[Any]) -> None:
         """Makes the table, or raises `TableMismatch` when it is there with other columns."""

@@ -5,17 +5,20 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from fastapi import Request
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from domains.kernel import Domain, Row
 from infra import consistency
 from infra.kafka import partition_of
 from infra.web import Problem
 from infra.web.context import current
+from projections.paging import Place
 from projections.rows import AnyView
 
 LIMIT, LARGEST_LIMIT = 50, 500
@@ -116,19 +119,52 @@ def patience(request: Request) -> tuple[float, dict[str, str]]:
     return max(0.0, min(seconds, deadline - asyncio.get_running_loop().time() - ANSWER_SECONDS)), heard
 
 
-def cursor(view: AnyView, row: Row) -> str:
-    """An opaque mark behind a row, good for this view only."""
-    return base64.urlsafe_b64encode(f"{view.name}\n{getattr(row, view.key)}".encode()).decode()
-
-
-def behind(request: Request, view: AnyView) -> str:
+def place(request: Request, view: AnyView) -> Place:
+    """Where the page begins, and in which order its rows are: `sort=country`, or `sort=-country` from the end."""
+    sort = request.query_params.get("sort", view.key)
+    column = sort.removeprefix("-")
+    if column not in view.sortable:
+        raise Problem(422, "invalid-parameter", f"a list can be sorted by {', '.join(view.sortable)}, or -{view.key}")
+    begin = Place(None if column == view.key else column, sort.startswith("-"))
     given = request.query_params.get("cursor")
-    if given is None:
-        return ""
+    return begin if given is None else behind(view, begin, given)
+
+
+def cursor(view: AnyView, begin: Place, row: Row) -> str:
+    """An opaque mark behind a row, good for this view and order only."""
+    value = kind_of(view, begin).dump_python(getattr(row, begin.column), mode="json") if begin.column else None
+    here = [view.name, begin.column, begin.descending, value, getattr(row, view.key)]
+    return base64.urlsafe_b64encode(orjson.dumps(here)).decode()
+
+
+def behind(view: AnyView, begin: Place, given: str) -> Place:
     try:
-        name, _, last = base64.b64decode(given, b"-_", validate=True).decode().partition("\n")
-    except (binascii.Error, ValueError):
-        name, last = "", ""
-    if name != view.name or not last or "\x00" in last:
-        raise Problem(400, "invalid-cursor", "this is not a cursor of this list")
-    return last
+        name, column, descending, value, last = orjson.loads(base64.b64decode(given, b"-_", validate=True))
+        found = kind_of(view, begin).validate_python(value)
+    except (binascii.Error, ValueError, TypeError):
+        raise no_cursor() from None
+    if (name, column, descending) != (view.name, begin.column, begin.descending):
+        raise no_cursor()
+    if not isinstance(last, str) or not last or "\x00" in f"{last}{found}":
+        raise no_cursor()
+    return replace(begin, value=found, key=last)
+
+
+def kind_of(view: AnyView, begin: Place) -> TypeAdapter[Any]:
+    return TypeAdapter(view.row.model_fields[begin.column].annotation if begin.column else None)
+
+
+def no_cursor() -> Problem:
+    return Problem(400, "invalid-cursor", "this is not a cursor of this list, in this order")
+
+
+def fields(request: Request, model: type[BaseModel]) -> set[str] | None:
+    """The fields that an answer has; None: all."""
+    given = request.query_params.get("fields")
+    if given is None:
+        return None
+    names = given.split(",")
+    if unknown := [name for name in names if name not in model.model_fields]:
+        known = ", ".join(model.model_fields)
+        raise Problem(422, "invalid-parameter", f"{unknown[0][:64]!r} is none of the fields: {known}")
+    return set(names)

@@ -1,16 +1,13 @@
 """Live queries: the changes of a view as server-sent events, that go on where they broke off."""
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any
+from dataclasses import replace
 
 import orjson
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from domains.kernel import Domain, Row
 from domains.opening import bodies
@@ -18,23 +15,20 @@ from eventstore.errors import KeyMissing, SealBroken, StoreUnavailable
 from eventstore.personal.keys import Keys
 from infra.settings import Settings
 from infra.web import Problem
+from infra.web.events import HEARTBEAT_SECONDS, RETRY, EventStream
 from projections.errors import Overtaken, ReadUnavailable
+from projections.paging import Place
 from projections.rows import AnyView
 from projections.serving import asking
 from projections.serving.tail import LOOKBACK, Change, Log, Offsets, Tail
 from projections.serving.telling import REMEMBERED, Told, Wanted, cursor_of, encoded, expired, fits, heartbeat
 from projections.serving.views import Views
 
-log = logging.getLogger(__name__)
-
 STREAMS = 1000
 CATCHING_UP = 4
 PAGE = 500
-HEARTBEAT_SECONDS = 15.0
 WAIT_SECONDS = 5.0
-STALL_SECONDS = 20.0
 ENDS = (Overtaken, ReadUnavailable, StoreUnavailable, KeyMissing, SealBroken)
-RETRY = b"retry: 1000\n\n"
 
 
 class Live:
@@ -63,7 +57,7 @@ class Live:
         cursor = None if not given else cursor_of(self._domain, view, given)
         return Wanted(None if key is None else asking.key(key), filters, snapshot == "true", cursor)
 
-    async def answer(self, request: Request, view: AnyView, wanted: Wanted, headers: Mapping[str, str]) -> Response:
+    async def answer(self, view: AnyView, wanted: Wanted, headers: Mapping[str, str]) -> Response:
         """Raises `ReadUnavailable`."""
         if self._open >= STREAMS:
             wait = {"retry-after": "5"}
@@ -76,7 +70,6 @@ class Live:
         except BaseException:
             self._closed()
             raise
-        request.scope["endless"] = True
         return EventStream(self._events(view, tail, wanted), dict(headers), self._closed)
 
     def _closed(self) -> None:
@@ -171,14 +164,14 @@ class Live:
             if row is not None and fits(row, wanted.filters):
                 yield row
             return
-        after, count = "", 0
+        place, count = Place(), 0
         while (wanted.snapshot or wanted.filters) and (wanted.snapshot or count <= REMEMBERED):
-            page = await self._views.page(view, wanted.filters, after, PAGE)
+            page = await self._views.page(view, wanted.filters, place, PAGE)
             for row in page:
                 yield row
             if len(page) < PAGE:
                 return
-            after, count = getattr(page[-1], view.key), count + PAGE
+            place, count = replace(place, key=getattr(page[-1], view.key)), count + PAGE
 
     async def _changes(self, view: AnyView, tail: Tail, cursor: Offsets) -> AsyncGenerator[Sequence[Change], None]:
         """Changes from a cursor on, and some before it; none, when nothing has come for a while."""
@@ -204,31 +197,3 @@ class Live:
                 yield reading
             finally:
                 await reading.close()
-
-
-class EventStream(StreamingResponse):
-    """An answer without an end. A reader that takes nothing for a while is dropped."""
-
-    def __init__(
-        self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str], closed: Callable[[], None]
-    ) -> None:
-        plain = {"cache-control": "no-store", **headers}
-        super().__init__(events, 200, plain, "text/event-stream")
-        self._events, self._closed = events, closed
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._events.aclose()
-            self._closed()
-
-    async def stream_response(self, send: Send) -> None:
-        async def patiently(message: Any) -> None:
-            async with asyncio.timeout(STALL_SECONDS):
-                await send(message)
-
-        try:
-            await super().stream_response(patiently)
-        except TimeoutError:
-            log.info("a slow reader was dropped")

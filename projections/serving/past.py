@@ -11,6 +11,7 @@ from domains.kernel import Domain, Row
 from eventstore.errors import EventsDetached, StoreUnavailable
 from eventstore.store import EventStore
 from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
+from projections.paging import Place
 from projections.refolding.facts import facts_of, of_one_stream
 from projections.refolding.refold import Refold
 from projections.rows import AnyView, ordered
@@ -69,17 +70,17 @@ class Past:
         return row, position
 
     async def page(
-        self, view: AnyView, filters: Mapping[str, Any], after: str, limit: int, moment: datetime
+        self, view: AnyView, filters: Mapping[str, Any], place: Place, limit: int, moment: datetime
     ) -> tuple[Sequence[Row], int]:
-        """Rows that had these values, in the order of their keys, behind a key."""
+        """Rows that had these values, behind a place and in its order."""
         rows, position = await self._whole(view, moment)
-        found = []
-        for key, row in rows.items():
-            if key.encode() > after.encode() and all(getattr(row, name) == value for name, value in filters.items()):
-                found.append(row)
-                if len(found) == limit:
-                    break
-        return found, position
+        ranks = {
+            place.rank(row, view.key): row
+            for row in rows.values()
+            if all(getattr(row, name) == value for name, value in filters.items())
+        }
+        behind = sorted(filter(place.before, ranks), reverse=place.descending)
+        return [ranks[rank] for rank in behind[:limit]], position
 
     async def _whole(self, view: AnyView, moment: datetime) -> tuple[Mapping[str, Row], int]:
         if self._waiting >= MOST_WAITING:

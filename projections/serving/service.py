@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from domains.access import NOBODY, bound_to
-from domains.kernel import Domain, Row
+from domains.kernel import Domain, Row, Version
 from domains.opening import bodies
 from eventstore.errors import KeyMissing, SealBroken, StoreUnavailable
 from eventstore.personal.keys import Keys
@@ -85,7 +85,8 @@ class Queries:
     async def one(self, request: Request, identity: Identity) -> Response:
         view, owner = self._view(request, identity)
         key = asking.key(request.path_params["key"])
-        asking.only(request, ("as_of",))
+        asking.only(request, ("as_of", "fields"))
+        fields = asking.fields(request, self._version(request).row(view))
         if (moment := asking.as_of(request)) is not None:
             row, position = await self._past.one(view, key, moment)
             headers, parked, when = aged(position, age(moment)), Headers(), " had no row for this key then"
@@ -96,23 +97,24 @@ class Queries:
         if row is None or not owned(view, row, owner):
             told = headers | (parked if owner is None else {})
             raise Problem(404, "unknown-key", view.name + when, headers=told)
-        [body] = await bodies([self._shown(request, view, row)], self._keys)
+        [body] = await bodies([self._shown(request, view, row)], self._keys, fields)
         return answer(request, body, headers | parked)
 
     async def page(self, request: Request, identity: Identity) -> Response:
         view, owner = self._view(request, identity)
-        asking.only(request, ("limit", "cursor", "as_of", *view.filters))
-        limit, after, filters = asking.size(request), asking.behind(request, view), asking.equal(request, view)
+        asking.only(request, ("limit", "cursor", "sort", "fields", "as_of", *view.filters))
+        limit, place, filters = asking.size(request), asking.place(request, view), asking.equal(request, view)
+        fields = asking.fields(request, self._version(request).row(view))
         filters = own(view, filters, owner)
         if (moment := asking.as_of(request)) is not None:
-            rows, position = await self._past.page(view, filters, after, limit + 1, moment)
+            rows, position = await self._past.page(view, filters, place, limit + 1, moment)
             headers = aged(position, age(moment))
         else:
             _, headers = await self._wait(request)
-            rows = await self._views.page(view, filters, after, limit + 1)
-        following = f'"{asking.cursor(view, rows[limit - 1])}"' if len(rows) > limit else "null"
+            rows = await self._views.page(view, filters, place, limit + 1)
+        following = f'"{asking.cursor(view, place, rows[limit - 1])}"' if len(rows) > limit else "null"
         shown = [self._shown(request, view, row) for row in rows[:limit]]
-        items = b",".join(await bodies(shown, self._keys))
+        items = b",".join(await bodies(shown, self._keys, fields))
         return answer(request, b'{"items":[' + items + b'],"next":' + following.encode() + b"}", headers)
 
     async def stream(self, request: Request, identity: Identity) -> Response:
@@ -123,7 +125,7 @@ class Queries:
         # What a token allows ends with it.
         shown = partial(self._shown, request, view)
         wanted = replace(wanted, filters=filters, bound=owner is not None, until=identity.expires_at, shown=shown)
-        return await self._live.answer(request, view, wanted, headers)
+        return await self._live.answer(view, wanted, headers)
 
     async def _parked(self, view: AnyView, key: str, progress: Progress) -> Headers:
         """Says that events wait before a row, and from which position on."""
@@ -142,9 +144,12 @@ class Queries:
         return view, owner
 
     def _shown(self, request: Request, view: AnyView, row: Row) -> BaseModel:
+        return self._version(request).shown(view, row)
+
+    def _version(self, request: Request) -> Version:
         version = self._domain.version(request.path_params["version"])
         assert version is not None  # noqa: S101  # the view was found in it
-        return version.shown(view, row)
+        return version
 
     async def _wait(self, request: Request) -> tuple[Progress, Headers]:
         """Waits until the views have seen what the caller has, or says that they have not.

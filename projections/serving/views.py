@@ -15,6 +15,7 @@ from domains.kernel import Domain, Row
 from eventstore.link import parameters, sentence
 from projections import sql
 from projections.errors import ReadUnavailable
+from projections.paging import Place
 from projections.postgres import PROJECTION
 from projections.rows import AnyView
 from projections.tables import filter_name, tables
@@ -67,13 +68,12 @@ class Views:
         found = await self._fetch(self._tables[view.name].one, {"key": key})
         return view.row.model_validate(found[0]) if found else None
 
-    async def page(self, view: AnyView, filters: Mapping[str, Any], after: str, limit: int) -> list[Row]:
-        """Rows with these values, in the order of their keys, behind a key."""
+    async def page(self, view: AnyView, filters: Mapping[str, Any], place: Place, limit: int) -> list[Row]:
+        """Rows with these values, behind a place and in its order."""
         told = {filter_name(name): value for name, value in filters.items()}
-        query = self._tables[view.name].page(tuple(filters))
-        return [
-            view.row.model_validate(row) for row in await self._fetch(query, {**told, "after": after, "limit": limit})
-        ]
+        told |= {"value": place.value, "after": place.key, "limit": limit}
+        found = await self._fetch(self._tables[view.name].page(tuple(filters), place), told)
+        return [view.row.model_validate(row) for row in found]
 
     async def progress(self) -> Progress:
         rows = await self._fetch(STATE, {"projection": PROJECTION})

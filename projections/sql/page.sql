@@ -1,1 +1,1 @@
-SELECT {columns} FROM {table} WHERE {conditions} ORDER BY {key} LIMIT %(limit)s
+SELECT {columns} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT %(limit)s

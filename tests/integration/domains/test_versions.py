@@ -52,6 +52,34 @@ async def test_a_body_of_no_version_is_refused(system):
         assert (status, json.loads(problem)["type"]) == (422, "/problems/invalid-command")
 
 
+async def test_a_list_is_sorted_and_cut_to_fields_and_head_says_the_same_without_a_body(system):
+    async def asked(query, method="GET"):
+        return await system.ask("gateway", method, f"/v2/orders/order-details{query}", system.token(STAFF))
+
+    _, body, _ = await asked("?sort=-customer&fields=order,customer&limit=1")
+    first = json.loads(body)
+    assert first["items"] == [{"order": "bob-1", "customer": "bob"}]
+    _, body, headers = await asked(f"?sort=-customer&fields=total&cursor={first['next']}")
+    assert json.loads(body) == {"items": [{"total": {"amount": "0.00", "currency": ""}}], "next": None}
+    status, nothing, head = await asked(f"?sort=-customer&fields=total&cursor={first['next']}", "HEAD")
+    assert (status, nothing, head["etag"], head["content-length"]) == (200, b"", headers["etag"], str(len(body)))
+    _, body, _ = await asked("/ann-1?fields=country")
+    assert json.loads(body) == {"country": ""}
+    assert (await asked("/ann-1", "HEAD"))[:2] == (200, b"")
+    assert (await asked("/none", "HEAD"))[:2] == (404, b"")
+    for query, expected in {
+        "?sort=total": (422, "invalid-parameter"),
+        "?sort=--order": (422, "invalid-parameter"),
+        "?fields=order,secret": (422, "invalid-parameter"),
+        "?fields=": (422, "invalid-parameter"),
+        f"?sort=customer&cursor={first['next']}": (400, "invalid-cursor"),
+        f"?cursor={first['next']}": (400, "invalid-cursor"),
+        "?cursor=WzFd": (400, "invalid-cursor"),
+    }.items():
+        status, problem, _ = await asked(query)
+        assert (query, status, json.loads(problem)["type"]) == (query, expected[0], f"/problems/{expected[1]}")
+
+
 async def test_every_answer_of_an_old_version_says_until_when_it_is_served(system):
     asked = (
         ("GET", "/v1/orders/order-details", system.token(STAFF), 200),

@@ -106,12 +106,12 @@ async def test_an_unknown_address_is_a_problem(world, method, path):
     [
         ("GET", "/v1/parcels/p-1/send", "POST"),
         ("PUT", "/v1/parcels/p-1/send", "POST"),
-        ("DELETE", "/v1/parcels/p-1/events", "GET"),
-        ("POST", "/v1/parcels/on-the-way", "GET"),
-        ("PATCH", "/v1/parcels/on-the-way/send", "GET, POST"),
-        ("OPTIONS", "/v1/parcels/on-the-way", "GET"),
-        ("HEAD", "/v1/parcels/on-the-way", "GET"),
-        ("TRACE", "/v1/parcels/on-the-way", "GET"),
+        ("HEAD", "/v1/parcels/p-1/send", "POST"),
+        ("DELETE", "/v1/parcels/p-1/events", "GET, HEAD"),
+        ("POST", "/v1/parcels/on-the-way", "GET, HEAD"),
+        ("PATCH", "/v1/parcels/on-the-way/send", "GET, HEAD, POST"),
+        ("OPTIONS", "/v1/parcels/on-the-way", "GET, HEAD"),
+        ("TRACE", "/v1/parcels/on-the-way", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_one(world, method, path, allow):

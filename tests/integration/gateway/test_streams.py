@@ -49,6 +49,20 @@ async def test_events_come_as_they_are_made_and_the_cursor_reaches_the_service(w
     await world.until(lambda: left(world))
 
 
+async def test_who_asks_with_head_gets_the_head_at_once_and_no_stream_stays_open(world):
+    world.read.scripts.append((HEAD + chunk(EVENT),))
+    async with world.client.head(STREAM, headers=world.bearer()) as answer:
+        assert (answer.status, answer.content_type, await answer.read()) == (200, "text/event-stream", b"")
+    assert world.read.requests[0].startswith(b"GET ")
+    await world.until(lambda: left(world))
+
+
+async def test_an_operation_is_told_as_it_comes_to_its_end(world):
+    world.write.scripts.append((HEAD + chunk(EVENT), b"0\r\n\r\n"))
+    async with world.client.get("/v1/operations/parcels-7/stream", headers=world.bearer()) as answer:
+        assert (answer.status, await answer.read()) == (200, EVENT)
+
+
 async def test_a_client_that_leaves_ends_the_stream_at_once(world):
     beats = [0.25, chunk(b": here\n\n")] * 60
     async with listening(world, HEAD + chunk(EVENT), *beats) as answer:

@@ -14,6 +14,7 @@ import pytest
 from domains.orders import domain
 from projections.errors import EffectRefused, ReadUnavailable, RebuildFailed, RebuildRefused, Superseded
 from projections.migrate import migrate
+from projections.paging import Place
 from projections.refolding.complete import complete, recorded
 from projections.refolding.rebuild import rebuild, rollback
 from projections.refolding.republish import Republisher
@@ -98,7 +99,7 @@ async def test_a_reader_never_sees_a_view_that_is_empty_or_older_while_it_is_reb
         seen = {}
         while not over.is_set():
             now = {place: (await views.one(COUNTRIES, place)).orders for place in ("France", "EIRE", "United Kingdom")}
-            now |= {"details": len(await views.page(DETAILS, {}, "", 10_000))}
+            now |= {"details": len(await views.page(DETAILS, {}, Place(), 10_000))}
             assert all(now[name] >= seen.get(name, 1) for name in now), (seen, now)
             seen, looks = now, looks + 1
 

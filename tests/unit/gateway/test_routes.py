@@ -59,7 +59,7 @@ def test_each_address_has_one_target(method, path, target):
 def test_a_wrong_method_is_told_the_right_ones():
     with pytest.raises(Problem) as refused:
         found("PUT", "/v1/parcels/on-the-way/send")
-    assert (refused.value.status_code, refused.value.headers) == (405, {"allow": "GET, POST"})
+    assert (refused.value.status_code, refused.value.headers) == (405, {"allow": "GET, HEAD, POST"})
 
 
 ascii_paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60)

@@ -11,6 +11,7 @@ from domains.orders import domain
 from eventstore.memory import MemoryStore
 from eventstore.records import Metadata
 from projections.errors import BeyondReach, FoldsWait
+from projections.paging import Place
 from projections.refolding.why import why
 from projections.serving.past import MOST_WAITING, Past, position_at
 
@@ -46,7 +47,7 @@ async def test_each_moment_is_as_it_was(store, view):
     past = Past(domain, store)
     for count, event in enumerate(await store.read_log(), 1):
         expected = await folded(store, view, count)
-        assert await past.page(view, {}, "", 100, event.recorded_at) == (list(expected.values()), count)
+        assert await past.page(view, {}, Place(), 100, event.recorded_at) == (list(expected.values()), count)
         for key, row in expected.items():
             assert (await past.one(view, key, event.recorded_at))[0] == row
         assert (await past.one(view, "nobody", event.recorded_at))[0] is None
@@ -56,20 +57,20 @@ async def test_before_the_first_event_there_is_nothing(store):
     before = (await store.read_log())[0].recorded_at - timedelta(microseconds=1)
     past = Past(domain, store)
     assert await position_at(store, before) == 0
-    assert await past.page(COUNTRIES, {}, "", 10, before) == ([], 0)
+    assert await past.page(COUNTRIES, {}, Place(), 10, before) == ([], 0)
     assert await past.one(DETAILS, "0", before) == (None, 0)
 
 
 async def test_a_list_is_filtered_and_goes_on_behind_a_key(store):
     past, now = Past(domain, store), datetime.now(UTC)
-    rows, _ = await past.page(DETAILS, {"country": "EIRE"}, "3", 1, now)
+    rows, _ = await past.page(DETAILS, {"country": "EIRE"}, Place(key="3"), 1, now)
     assert [row.order for row in rows] == ["5"]
 
 
 async def test_a_fold_is_bounded_and_a_row_of_one_stream_needs_little(store):
     past, now = Past(domain, store, most=5), datetime.now(UTC)
     with pytest.raises(BeyondReach, match="at most 5 events, and until then there were 12"):
-        await past.page(COUNTRIES, {}, "", 10, now)
+        await past.page(COUNTRIES, {}, Place(), 10, now)
     assert (await past.one(DETAILS, "1", now))[0].order == "1"
     with pytest.raises(BeyondReach, match="at most 1 events"):
         await Past(domain, store, most=1).one(DETAILS, "1", now)
@@ -77,13 +78,13 @@ async def test_a_fold_is_bounded_and_a_row_of_one_stream_needs_little(store):
 
 async def test_a_fold_is_kept(store, monkeypatch):
     past, now = Past(domain, store), datetime.now(UTC)
-    first = await past.page(COUNTRIES, {}, "", 10, now)
+    first = await past.page(COUNTRIES, {}, Place(), 10, now)
 
     async def refuse(*_):
         raise AssertionError
 
     monkeypatch.setattr("projections.serving.past.Refold.rows", refuse)
-    assert await past.page(COUNTRIES, {}, "", 10, now) == first
+    assert await past.page(COUNTRIES, {}, Place(), 10, now) == first
 
 
 async def test_questions_that_would_wait_too_long_are_turned_away(store):
@@ -91,7 +92,7 @@ async def test_questions_that_would_wait_too_long_are_turned_away(store):
     async with past._turn:
         past._waiting = MOST_WAITING
         with pytest.raises(FoldsWait):
-            await past.page(COUNTRIES, {}, "", 10, now)
+            await past.page(COUNTRIES, {}, Place(), 10, now)
 
 
 async def test_each_column_names_the_event_that_set_it_last(store):
