@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 
+import msgspec
 import orjson
 from psycopg import AsyncConnection, Connection
 from psycopg.adapt import Dumper
@@ -256,13 +257,15 @@ def answer(command: Command, row: Row, first: int) -> Answer:
 def encode_metadata(metadata: Metadata) -> bytes:
     if metadata == NOTHING:
         return b"{}"
-    fields = ((name, getattr(metadata, name)) for name in Metadata.__slots__)
+    fields = ((name, getattr(metadata, name)) for name in Metadata.__struct_fields__)
     return orjson.dumps({name: value for name, value in fields if value is not None})
+
+
+known_metadata = msgspec.json.Decoder(Metadata).decode
 
 
 def decode_metadata(data: bytes) -> Metadata:
     """Fields that a newer version wrote and this one doesn't know are left out."""
     if data == b"{}":
         return NOTHING
-    known = Metadata.__slots__
-    return Metadata(**{name: value for name, value in orjson.loads(data).items() if name in known})
+    return known_metadata(data)

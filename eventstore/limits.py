@@ -111,7 +111,7 @@ def check_time(time: datetime) -> datetime:
 def check_metadata(metadata: Metadata) -> None:
     if metadata is NOTHING:
         return
-    for name in Metadata.__slots__:
+    for name in Metadata.__struct_fields__:
         value = getattr(metadata, name)
         if value is not None:
             check_text(name, value, FIELD_LENGTH)

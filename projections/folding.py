@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from msgspec import Struct
+
 from domains.errors import UnreadableEvent
 from domains.kernel import Event, Row
 from eventstore.records import Metadata, RecordedEvent
@@ -15,8 +17,7 @@ Rows = dict[str, Row | None]
 LONGEST_KEY = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """A domain's event with where it stands in the topic: as it was recorded, and as this code reads it, if it can."""
 
     partition: int
@@ -88,7 +89,8 @@ async def fold(
         folded.fold(view, key, rows.get(key))
     await save(transaction, view, keys)
     for key, folded in keys.items():
-        waiting += folded.waiting(Spot(key))
+        if folded.error is not None:
+            waiting += folded.waiting(Spot(key))
     return {key: folded.rows[-1] for key, folded in keys.items() if folded.rows}, waiting
 
 
@@ -99,19 +101,29 @@ async def sorted_by_key(
     touched = [(placed, *touch) for placed in fresh if (touch := touched_by(view, placed)) is not None]
     if not touched:
         return {}, []
-    spots = {spot for _, spot, _ in touched} | {whole(placed) for placed, _, _ in touched}
-    held = await transaction.parking(view).held(spots)
+    names, streams = {key for _, key, _ in touched if key is not None}, {placed.stream for placed, _, _ in touched}
+    held = await transaction.parking(view).held(names, streams)
     keys, waiting = dict[str, Folded](), list[Waiting]()
-    for placed, spot, error in touched:
-        stream = whole(placed)
-        if stream in held or spot in held:
-            waiting.append(Waiting(stream if stream in held else spot, placed.recorded))
-        elif error is not None:
-            held.add(spot)
-            waiting.append(Waiting(spot, placed.recorded, error))
-        else:
-            keys.setdefault(spot.name, Folded()).events.append(placed)
+    for placed, key, error in touched:
+        if (held or key is None) and (waits := one_that_waits(placed, key, error, held)) is not None:
+            waiting.append(waits)
+        elif key is not None:
+            if (folded := keys.get(key)) is None:
+                folded = keys[key] = Folded()
+            folded.events.append(placed)
     return keys, waiting
+
+
+def one_that_waits(placed: Placed, key: str | None, error: str | None, held: set[Spot]) -> Waiting | None:
+    """An event whose key or stream is held, or whose key can't be told: then its stream is held from now on."""
+    stream = Spot(placed.stream, of_stream=True)
+    if stream in held:
+        return Waiting(stream, placed.recorded)
+    if key is None:
+        held.add(stream)
+        return Waiting(stream, placed.recorded, error)
+    spot = Spot(key)
+    return Waiting(spot, placed.recorded) if spot in held else None
 
 
 async def save_all(transaction: Transaction, view: AnyView, keys: Mapping[str, Folded]) -> None:
@@ -148,20 +160,13 @@ async def refusal(transaction: Transaction, view: AnyView, key: str, row: Row | 
     return None
 
 
-def touched_by(view: AnyView, placed: Placed) -> tuple[Spot, str | None] | None:
-    """The spot in which an event waits if it must: that of its key, or of its stream when the key can't be told.
-
-    Then with the reason. None: the view has no use for the event.
-    """
+def touched_by(view: AnyView, placed: Placed) -> tuple[str | None, str | None] | None:
+    """The key of the row that an event touches, or why it can't be told. None: the view has no use for the event."""
     try:
         key = key_of(view, placed)
     except FoldFailed as error:
-        return whole(placed), str(error)
-    return None if key is None else (Spot(key), None)
-
-
-def whole(placed: Placed) -> Spot:
-    return Spot(placed.stream, of_stream=True)
+        return None, str(error)
+    return None if key is None else (key, None)
 
 
 def key_of(view: AnyView, placed: Placed) -> str | None:
@@ -181,6 +186,8 @@ def is_key(key: object) -> bool:
     """Whether a table can have this key."""
     if not isinstance(key, str) or "\x00" in key:
         return False
+    if key.isascii():
+        return len(key) <= LONGEST_KEY
     try:
         return len(key.encode()) <= LONGEST_KEY
     except UnicodeEncodeError:

@@ -59,8 +59,8 @@ class Skip:
 class Parking(Protocol):
     """The spots of one view, within a transaction of the read database."""
 
-    async def held(self, spots: Collection[Spot]) -> set[Spot]:
-        """Which of these are parked; until the end of the transaction that stays so."""
+    async def held(self, keys: Collection[str], streams: Collection[str]) -> set[Spot]:
+        """Which of these keys and whole streams are parked; until the end of the transaction that stays so."""
 
     async def park(self, waiting: Sequence[Waiting]) -> None:
         """Queues events by position. An error parks its spot; an event without one parks it too, untried."""
@@ -114,8 +114,8 @@ class MemoryParking:
     def __init__(self, lot: Lot) -> None:
         self._lot = lot
 
-    async def held(self, spots: Collection[Spot]) -> set[Spot]:
-        return self._lot.spots.keys() & set(spots)
+    async def held(self, keys: Collection[str], streams: Collection[str]) -> set[Spot]:
+        return {spot for spot in self._lot.spots if spot.name in (streams if spot.of_stream else keys)}
 
     async def park(self, waiting: Sequence[Waiting]) -> None:
         for one in waiting:

@@ -80,7 +80,7 @@ class PostgresTransaction:
         self._views = signature(table.name for table in tables.values())
 
     async def execute(self, query: Any, parameters: Mapping[str, Any]) -> psycopg.AsyncCursor[Any]:
-        return await self._connection.execute(query, parameters, prepare=True)
+        return await self._connection.cursor(binary=True).execute(query, parameters, prepare=True)
 
     async def positions(self) -> Mapping[int, Mark]:
         rows = await (await self.execute(POSITIONS, {"projection": self._projection})).fetchall()
@@ -90,8 +90,9 @@ class PostgresTransaction:
         await self.execute(LOCK, {"table": self._tables[view.name].name})
 
     async def load(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
-        found = await (await self.execute(self._tables[view.name].load, {"keys": list(keys)})).fetchall()
-        return {row[view.key]: view.row.model_validate(row) for row in found}
+        table = self._tables[view.name]
+        found = await (await self.execute(table.load, {"keys": list(keys)})).fetchall()
+        return {getattr(row, view.key): row for row in table.rows(found)}
 
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         table = self._tables[view.name]

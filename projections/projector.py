@@ -65,13 +65,13 @@ def sift(views: Sequence[AnyView], batch: Sequence[Placed], known: Mapping[int, 
     reached = {partition: mark.position for partition, mark in known.items()}
     applied = Applied()
     for placed in batch:
-        if placed.position > reached[placed.partition]:
-            reached[placed.partition] = placed.position
+        if (position := placed.recorded.position) > reached[placed.partition]:
+            reached[placed.partition] = position
             applied.fresh.append(placed)
             continue
         for view in views:
-            if (touched := touched_by(view, placed)) is not None and touched[1] is None:
-                applied.seen.setdefault(view.name, set()).add(touched[0].name)
+            if (touched := touched_by(view, placed)) is not None and touched[0] is not None:
+                applied.seen.setdefault(view.name, set()).add(touched[0])
     return applied
 
 

@@ -1,10 +1,12 @@
 """Publishes changed rows and dead letters."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer
+from pydantic_core import to_json
 
 from domains.kernel import Domain, Row
 from infra.kafka import librdkafka, partition_of
@@ -14,6 +16,8 @@ from projections.projector import Applied
 from projections.records import DeadLetter, Headers
 from projections.rows import AnyView, ReadDatabase, ordered
 
+log = logging.getLogger(__name__)
+
 JSON: Headers = [("content-type", b"application/json")]
 RELIABLE: dict[str, Any] = {
     "enable.idempotence": True,
@@ -22,6 +26,7 @@ RELIABLE: dict[str, Any] = {
     "message.max.bytes": 4 * 1024 * 1024,
     "delivery.timeout.ms": 30_000,
     "compression.type": "none",
+    "delivery.report.only.error": True,
 }
 ONLY_PARTITION = 0
 
@@ -41,7 +46,9 @@ class KafkaPublisher:
 
     def __init__(self, settings: Settings, domain: Domain) -> None:
         self._domain = domain
-        self._producer = Producer(librdkafka(settings, **RELIABLE))
+        self._failures = 0
+        self._failure: KafkaError | None = None
+        self._producer = Producer(librdkafka(settings, **RELIABLE, on_delivery=self._delivered), logger=log)
 
     async def rows(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         topic = self._domain.view_topic(view)
@@ -56,29 +63,28 @@ class KafkaPublisher:
     def _partition(self, key: str) -> int:
         return partition_of(key.encode(), self._domain.partitions)
 
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        """Hears of what failed only: to hear of each record costs as much as to send it."""
+        if error is not None:
+            self._failures, self._failure = self._failures + 1, error
+
     async def _send(self, records: Iterable[tuple[str, bytes | None, bytes | None, Headers, int]]) -> None:
-        failures: list[KafkaError] = []
-
-        def delivered(error: KafkaError | None, _: Message) -> None:
-            if error is not None:
-                failures.append(error)
-
+        """Raises `ReadUnavailable` when a record was not taken, one of these or of another caller at the same time."""
+        before, produce = self._failures, self._producer.produce
         for topic, key, value, headers, partition in records:
             while True:
                 try:
-                    self._producer.produce(
-                        topic, value, key, headers=headers, partition=partition, on_delivery=delivered
-                    )
+                    produce(topic, value, key, partition, headers=headers)
                     break
                 except BufferError:
                     await asyncio.to_thread(self._producer.poll, 0.1)
         await asyncio.to_thread(self._producer.flush)
-        if failures:
-            raise ReadUnavailable(f"Kafka did not take a record: {failures[0].str()}")
+        if self._failures > before and self._failure is not None:
+            raise ReadUnavailable(f"Kafka did not take a record: {self._failure.str()}")
 
 
 def row_json(row: Row | None) -> bytes | None:
-    return None if row is None else row.model_dump_json().encode()
+    return None if row is None else to_json(row)
 
 
 async def publish(domain: Domain, database: ReadDatabase, publisher: Publisher, applied: Applied) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from msgspec import Struct
+
 from domains.codec import decode as decode_event
 from domains.errors import UnreadableEvent
 from domains.kernel import Domain, Event
@@ -19,8 +21,7 @@ ORIGIN = "headrace-origin-"
 REASON, FAILED_AT = "headrace-reason", "headrace-failed-at"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(Struct, frozen=True):
     """A record as it came, and where from."""
 
     topic: str
@@ -89,19 +90,22 @@ def sorted_out(
     `marks` is how far the partitions are, `most` the highest position that can have been published. In a partition
     positions rise with the offsets; so a repeat stands at an offset that was passed, and anything else is no event.
     """
-    reached, good, bad = dict(marks), list[Placed](), list[DeadLetter]()
+    reached: dict[int, Mark | Placed] = dict(marks)
+    good, bad = list[Placed](), list[DeadLetter]()
     for record, one in judged:
         if isinstance(one, DeadLetter):
             bad.append(one)
+        elif reached[one.partition].position < one.position <= most:
+            reached[one.partition] = one
+            good.append(one)
         elif why := misplaced(one, reached[one.partition], most):
             bad.append(DeadLetter(record, why))
         else:
             good.append(one)
-            reached[one.partition] = max(reached[one.partition], Mark(one.position, one.offset))
     return good, bad
 
 
-def misplaced(event: Placed, reached: Mark, most: int) -> str | None:
+def misplaced(event: Placed, reached: Mark | Placed, most: int) -> str | None:
     """Why an event can't stand where it stands, or None."""
     if event.position <= reached.position and event.offset > reached.offset:
         return f"its position {event.position} was passed: the partition is at {reached.position}"

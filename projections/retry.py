@@ -83,17 +83,18 @@ class Retry:
             handed, waiting, failed = list[Placed](), list[Waiting](), list[Waiting]()
             for placed in map(self._placed, await parking.queue(spot)):
                 touched = touched_by(view, placed)
-                if touched is not None and touched[1] is not None:
-                    failed = [Waiting(spot, placed.recorded, touched[1])]
+                key, error = touched or (None, None)
+                if error is not None:
+                    failed = [Waiting(spot, placed.recorded, error)]
                     break
                 handed.append(placed)
-                if touched is not None:
-                    waiting.append(Waiting(touched[0], placed.recorded))
+                if key is not None:
+                    waiting.append(Waiting(Spot(key), placed.recorded))
             await parking.park(waiting)
             done = await settle(parking, spot, handed, failed)
-        for key in dict.fromkeys(one.spot for one in waiting):
+        for own in dict.fromkeys(one.spot for one in waiting):
             with suppress(NotParked):  # somebody else has ended it meanwhile
-                await self.retry(view, key)
+                await self.retry(view, own)
         return done
 
     async def _end(self, view: AnyView, spot: Spot) -> Parked | None:

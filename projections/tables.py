@@ -1,18 +1,19 @@
 """Tables derived from the rows of views: a column for each field, the key as primary key, an index for each filter."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Literal, LiteralString, Union, get_args, get_origin
 
-import psycopg
 from psycopg import Connection
+from psycopg.adapt import PyFormat
 from psycopg.sql import SQL, Composed, Identifier, Placeholder
 from psycopg.types.json import Jsonb
-from psycopg.types.string import StrDumper
+from pydantic import TypeAdapter
 
 from domains.kernel import Domain, Row, View
 from domains.personal import Personal, personal_fields
@@ -42,16 +43,6 @@ BEHIND: dict[tuple[str, bool], LiteralString] = {
 NEXT, PREVIOUS = "_next", "_previous"
 
 
-class PersonalDumper(StrDumper):
-    """A text about a person goes into its column as it is sealed."""
-
-    def dump(self, obj: Any) -> Any:
-        return super().dump(obj.text)
-
-
-psycopg.adapters.register_dumper(Personal, PersonalDumper)
-
-
 @dataclass(frozen=True)
 class Table:
     """The table of one version of a view: the live one, or with a suffix one that stands beside it."""
@@ -74,8 +65,9 @@ class Table:
 
     @cached_property
     def save(self) -> Composed:
+        binary = {name: Placeholder(name, PyFormat.BINARY) for name in self.columns}
         arrays = SQL(", ").join(
-            SQL("{}::{}[]").format(Placeholder(name), SQL(kind)) for name, (kind, _) in self.columns.items()
+            SQL("{}::{}[]").format(binary[name], SQL(kind)) for name, (kind, _) in self.columns.items()
         )
         changes = SQL(", ").join(
             SQL("{0} = excluded.{0}").format(Identifier(name)) for name in self.columns if name != self.view.key
@@ -151,11 +143,18 @@ class Table:
         return SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(self.identifier, self.listed)
 
     @cached_property
-    def copied(self) -> Callable[[Row], list[Any]]:
-        """A row as `copy` takes it."""
+    def rows(self) -> Callable[[list[dict[str, Any]]], list[Row]]:
+        """Rows of what `load` gave."""
+        return TypeAdapter(list[self.view.row]).validate_python  # type: ignore[name-defined]
+
+    @cached_property
+    def copied(self) -> Callable[[Row], Sequence[Any]]:
+        """A row as `copy` takes it: its values, those about persons as they are sealed."""
         others = {name for name, (column_kind, _) in self.columns.items() if column_kind == OTHER}
         kind: type[Row] = self.view.row
         sealed = personal_fields(kind)
+        if not others and not sealed and len(self.columns) > 1:
+            return attrgetter(*self.columns)
 
         def values(row: Row) -> list[Any]:
             plain = row.model_dump(mode="json", include=others) if others else {}
@@ -167,12 +166,8 @@ class Table:
 
     def arrays(self, rows: list[Row]) -> dict[str, list[Any]]:
         """The rows by column, as `save` takes them."""
-        exact = [row.model_dump() for row in rows]
-        plain = [row.model_dump(mode="json") for row in rows]
-        return {
-            name: [Jsonb(values[name]) for values in plain] if kind == OTHER else [values[name] for values in exact]
-            for name, (kind, _) in self.columns.items()
-        }
+        values = zip(*map(self.copied, rows), strict=True)
+        return {name: list(column) for name, column in zip(self.columns, values, strict=True)}
 
     @property
     def identifier(self) -> Identifier:

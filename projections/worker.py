@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -62,12 +62,15 @@ class Worker:
         """What neither ends nor fails, though all that it waits for is bounded in time; only a new process helps."""
         return self._lasting(STUCK_SECONDS)
 
-    async def work(self, records: Sequence[Arrived], published: Published) -> None:
+    def judged(self, records: Iterable[Arrived]) -> Judged:
+        """What records are. Any thread may ask, also while a batch is worked."""
+        return [(record, judge(self._domain, record)) for record in records]
+
+    async def work(self, judged: Judged, published: Published) -> None:
         """Works until rows are committed and published, whatever fails meanwhile; the batch may then be acknowledged.
 
         What is none of our events is set aside first, so that it is never lost; a crash may set it aside once more.
         """
-        judged = [(record, judge(self._domain, record)) for record in records]
         good = await self._patiently(partial(self._sort_out, judged, published))
         if good:
             await self._patiently(partial(self._fold, good))
@@ -127,8 +130,9 @@ class Worker:
             await publish(self._domain, self._database, self._publisher, applied)
         EVENTS.labels(self._domain.name).inc(len(applied.fresh))
         BATCH_EVENTS.labels(self._domain.name).observe(len(events))
-        for event in applied.fresh:
-            self._lines.write(folded(event))
+        if log.isEnabledFor(logging.DEBUG):
+            for event in applied.fresh:
+                self._lines.write(folded(event))
         for partition, last in lasts(applied.fresh).items():
             POSITION.labels(self._domain.name, partition).set(last.position)
 
@@ -146,6 +150,7 @@ def folded(event: Placed) -> dict[str, Any]:
     """What the log says of an event, with the ids of the request that caused it."""
     told = event.metadata
     return {
+        "log.level": "debug",
         "message": f"folded {event.stream} {event.version}",
         "log": {"logger": "projection"},
         "event": {"sequence": event.position},

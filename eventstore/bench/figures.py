@@ -9,11 +9,12 @@ from time import perf_counter
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: events, the seconds they took, and the seconds that each append took."""
+    """One round: events, the seconds they took, the seconds that each append took, and those of our processor time."""
 
     events: int
     seconds: float
     latencies: Sequence[float] = ()
+    busy: float = 0.0
 
     @property
     def rate(self) -> float:

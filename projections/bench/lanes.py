@@ -2,14 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Annotated, Any
 
 import typer
 import uvloop
 
 from eventstore.bench.commands import bench, show, told
-from eventstore.bench.figures import Round
+from eventstore.bench.figures import Figure, Round
 from eventstore.console import AsJson
 from infra.console import clear_errors
 from infra.native import here
@@ -21,33 +22,42 @@ from projections.lanes.faust_lane import FaustLane
 
 @bench.command()
 def project(
-    events: Annotated[int, typer.Option(min=1000, max=10_000_000, help="So many are published first.")] = 50_000,
+    events: Annotated[
+        int, typer.Option(min=1000, max=10_000_000, help="So many are published for each lane.")
+    ] = 50_000,
+    rounds: Annotated[int, typer.Option(min=1, max=99, help="Each figure is the median of so many rounds.")] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Project events by each lane, beside a faust agent that only counts, and beside Kafka and PostgreSQL alone."""
+    taken: dict[str, list[Round]] = {}
     with clear_errors():
-        told("filling two topics")
-        with opened(here(), events, ("bench-faust", "bench-direct")) as (first, second):
-            sides: dict[str, Callable[[], Round]] = {
-                "stock_faust_agent": lambda: asyncio.run(run.stock(first)),
-                "raw_consume": lambda: run.consume(second),
-                "raw_upsert": lambda: run.upsert(second),
-                "faust_lane": lambda: uvloop.run(run.lane(first, FaustLane)),
-                "direct_lane": lambda: uvloop.run(run.lane(second, DirectLane)),
-            }
-            rates = dict[str, float]()
-            for name, measure in sides.items():
-                told(name.replace("_", " "))
-                rates[name] = measure().rate
-    show("project", compared(events, rates), as_json)
+        for number in range(rounds):
+            told(f"round {number + 1} of {rounds}")
+            for name, one in measured(events):
+                taken.setdefault(name, []).append(one)
+    show("project", compared(events, taken), as_json)
 
 
-def compared(events: int, rates: dict[str, float]) -> dict[str, Any]:
-    """Events a second of each side, and the ratios that matter."""
+def measured(events: int) -> Iterator[tuple[str, Round]]:
+    """One round of each side, on topics that are filled anew."""
+    with opened(here(), events, ("bench-faust", "bench-direct")) as (first, second):
+        yield "stock_faust_agent", asyncio.run(run.stock(first))
+        yield "raw_consume", run.consume(second)
+        yield "raw_upsert", run.upsert(second)
+        yield "faust_lane", uvloop.run(run.lane(first, FaustLane))
+        yield "direct_lane", uvloop.run(run.lane(second, DirectLane))
+
+
+def compared(events: int, taken: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
+    """Events a second of each side, the processor time that our process took for each, and the ratios that matter."""
+    rates = {name: Figure.of(rounds).events_per_second for name, rounds in taken.items()}
     stock, limit = rates["stock_faust_agent"], min(rates["raw_consume"], rates["raw_upsert"])
     return {
         "events": events,
         "events_per_second": rates,
+        "processor_microseconds_per_event": {
+            name: 1e6 * median(one.busy / one.events for one in rounds) for name, rounds in taken.items()
+        },
         "ratio_faust_lane_to_stock": rates["faust_lane"] / stock,
         "ratio_direct_lane_to_stock": rates["direct_lane"] / stock,
         "ratio_direct_lane_to_limit": rates["direct_lane"] / limit,

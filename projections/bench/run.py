@@ -1,8 +1,7 @@
 """One round of each side: events, and the seconds from the first record to the last that is done."""
 
 import asyncio
-from collections.abc import Sequence
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import psycopg
@@ -18,26 +17,39 @@ from projections.lanes.direct_lane import MOST, DirectLane
 from projections.lanes.faust_lane import FaustLane, application
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
-from projections.records import Arrived
 from projections.tables import Table
-from projections.worker import Published, Worker, collect_less
+from projections.worker import Judged, Published, Worker, collect_less
 
 SECONDS = 600
+
+
+class Clock:
+    """Measures from its first `begin` on."""
+
+    def __init__(self) -> None:
+        self._began: tuple[float, float] | None = None
+
+    def begin(self) -> None:
+        self._began = self._began or (perf_counter(), process_time())
+
+    def round(self, events: int) -> Round:
+        assert self._began is not None  # noqa: S101
+        return Round(events, perf_counter() - self._began[0], busy=process_time() - self._began[1])
 
 
 class Timed(Worker):
     """A worker that says when it has done as many records as there are."""
 
     def watch(self, records: int) -> None:
-        self.left, self.began, self.ended, self.done = records, 0.0, 0.0, asyncio.Event()
+        self.events = self.left = records
+        self.clock, self.done = Clock(), asyncio.get_running_loop().create_future()
 
-    async def work(self, records: Sequence[Arrived], published: Published) -> None:
-        self.began = self.began or perf_counter()
-        await super().work(records, published)
-        self.left -= len(records)
-        if self.left <= 0:
-            self.ended = perf_counter()
-            self.done.set()
+    async def work(self, judged: Judged, published: Published) -> None:
+        self.clock.begin()
+        await super().work(judged, published)
+        self.left -= len(judged)
+        if self.left <= 0 and not self.done.done():
+            self.done.set_result(self.clock.round(self.events))
 
 
 async def lane(place: Place, kind: type[FaustLane] | type[DirectLane]) -> Round:
@@ -49,32 +61,33 @@ async def lane(place: Place, kind: type[FaustLane] | type[DirectLane]) -> Round:
     worker.watch(place.events)
     try:
         async with kind(place.settings, place.domain, worker, noted).running(), asyncio.timeout(SECONDS):
-            await worker.done.wait()
+            found: Round = await worker.done
+            return found
     finally:
         await working.close()
         await noted.close()
-    return Round(place.events, worker.ended - worker.began)
 
 
 async def stock(place: Place) -> Round:
     """An agent of faust that only counts."""
     app: Any = application(place.settings, f"{place.domain.name}.stock")
     topic = app.topic(place.domain.events_topic, key_type=bytes, value_type=bytes)
-    done, counted = asyncio.Event(), [0, 0.0]
+    clock, done, counted = Clock(), asyncio.get_running_loop().create_future(), 0
 
     async def count(stream: Any) -> None:
+        nonlocal counted
         async for _ in stream:
-            counted[1] = counted[1] or perf_counter()
-            counted[0] += 1
-            if counted[0] == place.events:
-                done.set()
+            clock.begin()
+            counted += 1
+            if counted == place.events:
+                done.set_result(clock.round(counted))
 
     app.agent(topic)(count)
     await app.start()
     try:
         async with asyncio.timeout(SECONDS):
-            await done.wait()
-        return Round(place.events, perf_counter() - counted[1])
+            found: Round = await done
+        return found
     finally:
         await app.stop()
 
@@ -85,29 +98,31 @@ def consume(place: Place) -> Round:
     consumer = Consumer(librdkafka(place.settings, **more))
     topic, partitions = place.domain.events_topic, range(place.domain.partitions)
     consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-    left, began = place.events, 0.0
+    left, clock = place.events, Clock()
     while left > 0:
         left -= len(consumer.consume(MOST, 0.2))
-        began = began or perf_counter()
-    seconds = perf_counter() - began
+        clock.begin()
+    found = clock.round(place.events)
     consumer.close()
-    return Round(place.events, seconds)
+    return found
 
 
 def upsert(place: Place) -> Round:
     """PostgreSQL, which only takes a row for each event, in batches of the direct lane's size."""
     table, keys = Table(place.domain.views[0]), max(1, place.events // EVENTS_OF_EACH)
+    size = min(MOST, keys)
     batches = [
         table.arrays(
             [
                 Counter(counter=f"u{number % keys}", count=number, total=number, place="somewhere", changed_at=AT)
-                for number in range(start, min(start + MOST, start + keys, place.events))
+                for number in range(start, min(start + size, place.events))
             ]
         )
-        for start in range(0, place.events, min(MOST, keys))
+        for start in range(0, place.events, size)
     ]
     with psycopg.connect(autocommit=True, **parameters(place.conninfo)) as connection:
-        began = perf_counter()
+        clock = Clock()
+        clock.begin()
         for batch in batches:
             connection.execute(table.save, batch, prepare=True)
-        return Round(place.events, perf_counter() - began)
+        return clock.round(place.events)

@@ -18,7 +18,7 @@ from projections.errors import ReadUnavailable
 from projections.lanes.progress import Freshness, Progress
 from projections.postgres import PROJECTION
 from projections.records import Arrived
-from projections.worker import Worker
+from projections.worker import Judged, Worker
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -55,7 +55,8 @@ class DirectLane:
     """Takes up to `MOST` records at a time and commits their offsets after the rows.
 
     It is of the same consumer group as the lane of faust, and goes on where that was; Kafka refuses both at once.
-    Partitions come and go only between two batches. One thread at a time calls the consumer.
+    Partitions come and go when a batch is taken, maybe while another is worked; what another worker was faster with
+    is passed over. One thread calls the consumer.
     """
 
     def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
@@ -99,8 +100,8 @@ class DirectLane:
         """How many records the topic has had, ours and others."""
         return sum((await self.ends()).values())
 
-    async def _calling(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+    def _calling(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, call)
 
     def _committed(self, partition: int) -> int:
         topic = self._domain.events_topic
@@ -121,20 +122,23 @@ class DirectLane:
             raise ReadUnavailable(f"{topic}: {error.args[0].str()}") from error
 
     async def _work(self) -> None:
+        taking = None
         while True:
-            batch = await self._calling(self._take)
+            batch = await (taking or self._calling(self._take))
+            # While many wait, the next batch is read in the time that the database and Kafka take for this one.
+            taking = self._calling(self._take) if len(batch) == MOST else None
             if not batch:
                 continue
-            await self._worker.work([arrived(message) for message in batch], self.published)
-            done = {message.partition(): message.offset() + 1 for message in batch}
+            await self._worker.work(batch, self.published)
+            done = {record.partition: record.offset + 1 for record, _ in batch}
             for partition, offset in done.items():
                 self._progress.worked(partition, offset)
-            self._acknowledge(done)
+            self._calling(partial(self._acknowledge, done))
             if 1 < len(batch) < MOST:
                 # A busy topic is worked in larger batches; a lone event never waits.
                 await asyncio.sleep(GATHER_SECONDS)
 
-    def _take(self) -> list[Message]:
+    def _take(self) -> Judged:
         """What there is, as soon as there is something; nothing after a while."""
         taken = self._consumer.consume(1, WAIT_SECONDS)
         if taken:
@@ -147,7 +151,7 @@ class DirectLane:
                 self._erred(error)
         if records:
             self._refused = None
-        return records
+        return self._worker.judged(map(arrived, records))
 
     def _acknowledge(self, done: Mapping[int, int]) -> None:
         """The offsets are a hint: what is lost of them comes again, and is passed over."""

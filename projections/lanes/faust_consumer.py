@@ -1,44 +1,61 @@
-"""faust's consumer, without tasks, streams and events for each record: messages go straight into a queue."""
+"""faust's consumer, without tasks, streams, events and messages for each record: whole fetches go into a queue."""
 
 import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from faust.transport.drivers.aiokafka import Consumer
 
-AT_ONCE = 100
+
+class Whole:
+    """Hands out what was fetched of a partition as one, where faust's own schedulers take turns record by record."""
+
+    def iterate(self, fetched: Mapping[Any, Sequence[Any]]) -> Iterator[tuple[Any, Sequence[Any]]]:
+        return iter(fetched.items())
 
 
 class Straight(Consumer):  # type: ignore[misc]  # faust has no types that we follow
-    """Everything but the way of a message is faust's: groups, rebalances, fetching, acknowledgements, commits."""
+    """Everything but the way of a record is faust's: groups, rebalances, fetching and the commits of offsets."""
 
     def __init__(self, waiting: asyncio.Queue[Any], *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
+        self.scheduler = Whole()
         self._waiting = waiting
+        self._done = dict[Any, int]()
+
+    def done(self, place: Any, offset: int) -> None:
+        """All before this offset is done, and may be acknowledged."""
+        self._done[place] = offset
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[Any]:
+        return (place for place in self._done if topics is None or place in topics or place.topic in topics)
+
+    def _new_offset(self, place: Any) -> int | None:
+        return self._done.get(place)
+
+    def _to_message(self, _: Any, records: Any) -> Any:
+        return records
 
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self.should_stop or fetcher.should_stop):
-                messages = self.getmany(timeout=1.0)
+                fetched = self.getmany(timeout=1.0)
                 await self.sleep(0)
-                taken = 0
-                async for place, message in messages:
-                    await self._take(place, message)
-                    taken += 1
-                    if taken % AT_ONCE == 0:
-                        await asyncio.sleep(0)
+                async for place, records in fetched:
+                    await self._take(place, records)
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
             if not self.transport.app.should_stop:
                 raise
 
-    async def _take(self, place: Any, message: Any) -> None:
+    async def _take(self, place: Any, records: Sequence[Any]) -> None:
         last = self._read_offset[place]
-        if last is not None and message.offset < last:
+        if last is not None and records[0].offset < last:
+            records = [record for record in records if record.offset >= last]
+        if not records:
             return
-        if last and message.offset - last > 1 and self.app.topics.acks_enabled_for(message.topic):
-            await self._add_gap(place, last + 1, message.offset)
         if self._waiting.full():
             # A rebalance must not wait for the worker.
-            await self.wait_first(self._waiting.put(message), self.suspend_flow.wait())
+            await self.wait_first(self._waiting.put(records), self.suspend_flow.wait())
         else:
-            self._waiting.put_nowait(message)
-        self._read_offset[place] = message.offset
+            self._waiting.put_nowait(records)
+        self._read_offset[place] = records[-1].offset

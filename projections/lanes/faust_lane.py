@@ -20,8 +20,8 @@ from projections.postgres import PROJECTION
 from projections.records import Arrived
 from projections.worker import Worker
 
-MOST = 1000
-BUFFERED = 4000
+MOST = 4000
+BUFFERED = 4  # fetches
 GATHER_SECONDS = 0.05
 LARGEST_FETCH = 4 * 1024 * 1024
 
@@ -36,7 +36,7 @@ class FaustLane:
     def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
         self._domain, self._worker = domain, worker
         self._waiting: asyncio.Queue[Any] = asyncio.Queue(BUFFERED)
-        self._app = application(settings, f"{domain.name}.{PROJECTION}.v1")
+        self._app = application(settings, f"{domain.name}.{PROJECTION}.v1", broker_max_poll_records=MOST)
         topic = self._app.topic(
             domain.events_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
@@ -90,14 +90,14 @@ class FaustLane:
 
     async def _work(self) -> None:
         while True:
-            batch = [await self._waiting.get()]
+            batch = list(await self._waiting.get())
             self._working = True
             while len(batch) < MOST and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            await self._worker.work([arrived(message) for message in batch], self.published)
-            for message in batch:
-                self._app.consumer.ack(message)
-                self._progress.worked(message.partition, message.offset + 1)
+                batch += self._waiting.get_nowait()
+            await self._worker.work(self._worker.judged(map(arrived, batch)), self.published)
+            for partition, offset in {record.partition: record.offset + 1 for record in batch}.items():
+                self._app.consumer.done(TP(self._domain.events_topic, partition), offset)
+                self._progress.worked(partition, offset)
             self._working = False
             if 1 < len(batch) < MOST:
                 # A busy topic is worked in larger batches; a lone event never waits.
@@ -109,12 +109,11 @@ async def nothing(stream: Any) -> None:
         raise AssertionError("records come by the queue")
 
 
-def arrived(message: Any) -> Arrived:
-    headers = message.headers.items() if hasattr(message.headers, "items") else message.headers or ()
-    return Arrived(message.topic, message.partition, message.offset, message.key, message.value, list(headers))
+def arrived(record: Any) -> Arrived:
+    return Arrived(record.topic, record.partition, record.offset, record.key, record.value, list(record.headers))
 
 
-def application(settings: Settings, group: str) -> Any:
+def application(settings: Settings, group: str, **more: Any) -> Any:
     """A faust application that declares nothing, listens nowhere and unpickles nothing."""
     settings.need("kafka_bootstrap")
     credentials = faust.SASLCredentials(
@@ -138,4 +137,5 @@ def application(settings: Settings, group: str) -> Any:
         loghandlers=[],
         key_serializer="raw",
         value_serializer="raw",
+        **more,
     )

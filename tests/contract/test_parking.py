@@ -9,6 +9,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 from psycopg.errors import InsufficientPrivilege
 
 from domains.kernel import Decider, Domain, Event, Row, Upcaster, View
@@ -157,7 +158,7 @@ async def test_one_poisoned_event_among_many_keys_holds_up_no_other_and_ends_as_
     keys = [f"k{number}" for number in range(1000)]
     events = [made(random.choice(keys), random.randint(1, 9)) for _ in range(1500)]
     events[700:700] = [made("k500", POISON)]
-    events = [placed(replace(each.recorded, position=number), DOMAIN) for number, each in enumerate(events, 1)]
+    events = [placed(structs.replace(each.recorded, position=number), DOMAIN) for number, each in enumerate(events, 1)]
     plain = MemoryDatabase(DOMAIN.partitions)
     await Projector(HEALED.views, plain).apply(events)
 

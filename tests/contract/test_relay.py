@@ -3,13 +3,13 @@
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from domains.plan import ANY_TIME, FOREVER
 from eventstore.cloudevents import Record, decode, encode

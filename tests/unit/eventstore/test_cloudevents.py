@@ -1,7 +1,6 @@
 """Recorded events as records of a topic."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -9,8 +8,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from eventstore.cloudevents import decode, encode
+from eventstore.cloudevents import carefully, decode, encode, quickly
 from eventstore.errors import RecordError
 from eventstore.records import Metadata, RecordedEvent
 
@@ -62,6 +62,24 @@ def record(**changes):
 
 def read(value, key=b"orders-536365", headers=()):
     return decode(key, value, headers)
+
+
+def test_our_own_records_are_read_the_quick_way():
+    written = encode(EVENT, SOURCE)
+    assert quickly(written.key, written.value, written.headers) == EVENT
+
+
+@given(events, st.data())
+def test_the_quick_way_takes_nothing_that_the_careful_one_does_not(event, data):
+    """Also where a byte of ours is another one."""
+    written = encode(event, SOURCE)
+    at, byte = (
+        data.draw(st.integers(0, len(written.value) - 1)),
+        data.draw(st.sampled_from(b'\x00\xff\\"{}[],:019eZ+- u')),
+    )
+    value = written.value[:at] + bytes([byte]) + written.value[at + 1 :]
+    if (found := quickly(written.key, value, written.headers)) is not None:
+        assert found == carefully(written.key, value, written.headers)
 
 
 @given(events)

@@ -1,11 +1,11 @@
 """Records that are none of our events are set aside, byte for byte, with a reason; no other is."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from domains.errors import UnreadableEvent
 from domains.orders import domain

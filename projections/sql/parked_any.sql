@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM parked WHERE view = %(view)s) AS parked
