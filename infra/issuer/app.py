@@ -12,7 +12,6 @@ from infra.issuer.clients import Clients
 from infra.issuer.codes import Codes
 from infra.issuer.grant import GrantRefused, fields, grant
 from infra.issuer.login import logged_in
-from infra.issuer.people import CLIENT
 from infra.issuer.tokens import Signer
 from infra.settings import Settings
 from infra.web import Application, application
@@ -83,7 +82,7 @@ def personal(codes: Codes, signer: Signer, form: Mapping[str, str]) -> Mapping[s
     """The answer to who shows a code or a refresh token. Raises `GrantRefused`."""
     login = codes.redeem(form) if form["grant_type"] == "authorization_code" else codes.renew(form)
     return {
-        "access_token": signer.token(CLIENT, login.scopes, login.name, **login.person.claims),
+        "access_token": signer.token(login.client, login.scopes, login.name, **login.person.claims),
         "token_type": "Bearer",
         "expires_in": tokens.LIFETIME_SECONDS,
         "scope": " ".join(login.scopes),

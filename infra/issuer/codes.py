@@ -6,7 +6,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from hmac import compare_digest
 from secrets import token_urlsafe
@@ -14,11 +14,15 @@ from time import monotonic
 from typing import TypeVar
 
 from infra.issuer.grant import GrantRefused, allowed
-from infra.issuer.people import CLIENT, Person
+from infra.issuer.people import COMMAND_LINE, CONSOLE, Person
 
 T = TypeVar("T")
 
-LOOPBACK = re.compile(r"http://127\.0\.0\.1:[1-9][0-9]{0,4}/callback")
+# Where the answer to a client may go: always to this machine.
+CLIENTS = {
+    COMMAND_LINE: re.compile(r"http://127\.0\.0\.1:[1-9][0-9]{0,4}/callback"),
+    CONSOLE: re.compile(r"https://127\.0\.0\.1:[1-9][0-9]{0,4}/callback"),
+}
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 CODE_SECONDS = 60
@@ -30,6 +34,7 @@ MOST = 1000
 class Asked:
     """What a login was asked for; it has been checked."""
 
+    client: str
     redirect_uri: str
     state: str
     challenge: str
@@ -40,6 +45,7 @@ class Asked:
 class Login:
     """Somebody who has logged in, with what his tokens may say. `family` joins all that came of one login."""
 
+    client: str
     name: str
     person: Person
     scopes: tuple[str, ...]
@@ -49,11 +55,11 @@ class Login:
 
 def asked(form: Mapping[str, str]) -> Asked:
     """Raises `GrantRefused`; nothing of what was asked is trusted then, so nobody is sent anywhere."""
-    if form.get("client_id") != CLIENT:
+    client, redirect = form.get("client_id", ""), form.get("redirect_uri", "")
+    if client not in CLIENTS:
         raise GrantRefused("unauthorized_client", "no such client")
-    redirect = form.get("redirect_uri", "")
-    if LOOPBACK.fullmatch(redirect) is None:
-        raise GrantRefused("invalid_request", "redirect_uri is http://127.0.0.1:<port>/callback")
+    if CLIENTS[client].fullmatch(redirect) is None:
+        raise GrantRefused("invalid_request", "redirect_uri is 127.0.0.1:<port>/callback, by https for the console")
     if form.get("response_type") != "code":
         raise GrantRefused("unsupported_response_type", "only code is supported")
     challenge = form.get("code_challenge", "")
@@ -61,7 +67,7 @@ def asked(form: Mapping[str, str]) -> Asked:
         raise GrantRefused("invalid_request", "a code_challenge with S256 is needed")
     if not form.get("state"):
         raise GrantRefused("invalid_request", "state is needed")
-    return Asked(redirect, form["state"], challenge, tuple(form.get("scope", "").split()))
+    return Asked(client, redirect, form["state"], challenge, tuple(form.get("scope", "").split()))
 
 
 class Codes:
@@ -75,7 +81,7 @@ class Codes:
     def code(self, asked: Asked, name: str, person: Person) -> str:
         """A code for somebody who has logged in. Raises `GrantRefused` when he may not have what was asked for."""
         scopes = allowed(" ".join(asked.scopes), person.scopes)
-        login = Login(name, person, scopes, token_urlsafe(), monotonic() + CODE_SECONDS)
+        login = Login(asked.client, name, person, scopes, token_urlsafe(), monotonic() + CODE_SECONDS)
         return keep(self._codes, token_urlsafe(), (asked, login))
 
     def redeem(self, form: Mapping[str, str]) -> Login:
@@ -90,7 +96,7 @@ class Codes:
         made = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
         if VERIFIER.fullmatch(verifier) is None or not compare_digest(made, asked.challenge):
             raise refused()
-        if form.get("redirect_uri") != asked.redirect_uri or form.get("client_id") != CLIENT:
+        if form.get("redirect_uri") != asked.redirect_uri or form.get("client_id") != asked.client:
             raise refused()
         return login
 
@@ -99,14 +105,13 @@ class Codes:
         token = form.get("refresh_token", "")
         self._check_unused(token)
         login = self._refresh.pop(token, None)
-        if login is None or login.until < monotonic() or form.get("client_id") != CLIENT:
+        if login is None or login.until < monotonic() or form.get("client_id") != login.client:
             raise refused()
         keep(self._used, token, login.family)
         return login
 
     def refresh_token(self, login: Login) -> str:
-        until = monotonic() + REFRESH_SECONDS
-        return keep(self._refresh, token_urlsafe(), Login(login.name, login.person, login.scopes, login.family, until))
+        return keep(self._refresh, token_urlsafe(), replace(login, until=monotonic() + REFRESH_SECONDS))
 
     def _check_unused(self, secret: str) -> None:
         """Who shows a used secret has stolen it, or was stolen from: nobody keeps what came of it."""

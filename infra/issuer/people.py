@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from infra.errors import SettingsError
 
 FILE = "people.json"
-CLIENT = "headrace-cli"
-"""The public client with which people log in; no person has its name."""
+COMMAND_LINE, CONSOLE = "headrace-cli", "headrace-console"
+"""The public clients with which people log in; no person has the name of one."""
 
 
 class Person(BaseModel):
@@ -49,6 +49,7 @@ def listed(file: Path) -> dict[str, Person]:
         people = LISTED.validate_json(file.read_bytes())
     except ValidationError as error:
         raise SettingsError(f"{file} is malformed: {error.error_count()} faults") from None
-    if CLIENT in people:
-        raise SettingsError(f"{file}: {CLIENT} is the name of a client, and can't be a person's")
+    for client in (COMMAND_LINE, CONSOLE):
+        if client in people:
+            raise SettingsError(f"{file}: {client} is the name of a client, and can't be a person's")
     return people
