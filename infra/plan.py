@@ -60,7 +60,7 @@ class Job:
 class Process:
     """A long-running process. It serves its API with TLS on one port and its health on another.
 
-    `serves` is the domain and side it serves ("orders", "write"), from which the gateway's routes come.
+    `serves` is the domain and side it serves ("orders", "write"); `asks` are the sides whose addresses it is told.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Process:
     principal: str
     needs: tuple[Literal["kafka", "postgres", "issuer"], ...]
     serves: tuple[str, str] | None = None
+    asks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Plan:
 
 KAFKA_UI = "kafka-ui"
 OPERATOR = "operator"
+CONSOLE = "console"
 
 
 def own() -> Plan:

@@ -8,7 +8,7 @@ from psycopg import Connection
 from psycopg.sql import SQL, Identifier
 
 from domains.kernel import Domain
-from infra.plan import OPERATOR
+from infra.plan import CONSOLE, OPERATOR
 from projections import sql
 from projections.postgres import PROJECTION
 from projections.rows import AnyView
@@ -25,6 +25,7 @@ KEPT = {
     "skips": SQL("GRANT SELECT, INSERT ON {} TO {}"),
     "republish": SQL("GRANT SELECT, UPDATE, DELETE ON {} TO {}"),
     "rebuilds": READ,
+    "rebuilding": READ,
 }
 
 
@@ -70,7 +71,8 @@ def counted_for(connection: Connection[Any], declared: Mapping[str, Table], *, r
 
 def grant(connection: Connection[Any], name: str, right: SQL, reader: Identifier) -> None:
     connection.execute(right.format(Identifier(name), reader))
-    connection.execute(READ.format(Identifier(name), Identifier(OPERATOR)))
+    for person in (OPERATOR, CONSOLE):
+        connection.execute(READ.format(Identifier(name), Identifier(person)))
 
 
 def inputs(domain: Domain) -> str:

@@ -20,7 +20,7 @@ from tests.containers import ContainerSupervisor, engine_answers
 
 PROJECT = Path(__file__).parents[1]
 DATABASE = Database("contract_events", "contract-migrate", ("contract-write",))
-READ = Database("contract_read", "orders-migrate", ("orders-read", "operator"))
+READ = Database("contract_read", "orders-migrate", ("orders-read", "operator", "console"))
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def read_database(floor):
     owner = make_conninfo(conninfo(floor.settings("orders-migrate"), READ.name), **place)
     with connect(owner, 30) as connection:
         connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(schema)))
-        for role in ("orders-read", "operator"):
+        for role in ("orders-read", "operator", "console"):
             connection.execute(SQL("GRANT USAGE ON SCHEMA {} TO {}").format(Identifier(schema), Identifier(role)))
         migrate_views(connection, orders)
         migrate_views(connection, orders)

@@ -22,7 +22,7 @@ from eventstore.postgres import PostgresStore
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Append, NewEvent
 from infra.native import here
-from infra.plan import OPERATOR, Database
+from infra.plan import CONSOLE, OPERATOR, Database
 from infra.postgres import conninfo
 from projections.migrate import migrate
 from projections.projector import Projector
@@ -36,7 +36,7 @@ SINGLE = 2000
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 AT_ONCE = 64
 APPENDS_OF_ROW, EVENTS_OF_APPEND = 2, 5
-READ = Database("bench_read", "bench-migrate", ("bench-read", OPERATOR))
+READ = Database("bench_read", "bench-migrate", ("bench-read", OPERATOR, CONSOLE))
 
 
 class Deposited(Event):

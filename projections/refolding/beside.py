@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier
 
 from domains.kernel import Domain, Row
 from eventstore.link import parameters, sentence
-from infra.plan import OPERATOR
+from infra.plan import CONSOLE, OPERATOR
 from projections import sql
 from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
 from projections.postgres import COUNTED, POSITIONS, PROJECTION, PostgresTransaction
@@ -29,8 +29,8 @@ READ, WRITE = SQL("GRANT SELECT ON {} TO {}"), SQL("GRANT SELECT, INSERT, UPDATE
 class Standing:
     """The read database of a domain as its owner sees it, by one connection; it stands for who is at work."""
 
-    def __init__(self, connection: AsyncConnection[Any], domain: Domain) -> None:
-        self.connection, self.domain = connection, domain
+    def __init__(self, connection: AsyncConnection[Any], domain: Domain, conninfo: str) -> None:
+        self.connection, self.domain, self.conninfo = connection, domain, conninfo
 
     @classmethod
     @asynccontextmanager
@@ -40,7 +40,7 @@ class Standing:
             place = {"autocommit": True, "row_factory": dict_row, **parameters(conninfo)}
             async with await AsyncConnection.connect(**place) as connection:
                 await connection.execute("SET statement_timeout = 0")
-                yield cls(connection, domain)
+                yield cls(connection, domain, conninfo)
         except psycopg.Error as error:
             raise ReadUnavailable(sentence(error)) from error
 
@@ -221,7 +221,8 @@ class Beside:
     async def _grant(self) -> None:
         reader = Identifier(f"{self._standing.domain.name}-read")
         await self._connection.execute(WRITE.format(self.live.identifier, reader))
-        await self._connection.execute(READ.format(self.live.identifier, Identifier(OPERATOR)))
+        for person in (OPERATOR, CONSOLE):
+            await self._connection.execute(READ.format(self.live.identifier, Identifier(person)))
         remembered = {"name": self.live.name, "columns": self.live.remembered}
         await self._standing.run("remember", remembered)
 

@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from domains.kernel import Row
 from eventstore.store import EventStore
 from projections.errors import RebuildRefused
+from projections.refolding.announce import announced
 from projections.refolding.beside import Beside, Standing
 from projections.refolding.refold import Progress, Refold, Source, everything, nobody
 from projections.rows import AnyView
-from projections.tables import NEXT, PREVIOUS
+from projections.tables import NEXT, PREVIOUS, Table
 
 MEMORY = 512 * 1024 * 1024
 HASHES = 1 << 32
@@ -99,13 +100,13 @@ async def rebuild(
     Raises `RebuildRefused`, `RebuildFailed`, `UnreadableEvent`, `StoreUnavailable` and `psycopg.Error`.
     """
     began = perf_counter()
-    async with standing.claimed(view):
+    async with standing.claimed(view), announced(standing.conninfo, Table(view).name, progress) as tell:
         beside = Beside(standing, view, NEXT)
         await beside.make()
         try:
             bounds = await standing.positions()
             refold = Refold(standing.domain, view, store, bounds, await standing.skipped(view))
-            filled = await fill(beside, refold, memory, progress)
+            filled = await fill(beside, refold, memory, tell)
             await beside.stand_at(bounds)
             source = Source(standing.domain, store, filled.after)
             changed, events = await swap(standing, beside, source, "rebuild")

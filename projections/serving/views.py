@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -16,12 +17,14 @@ from eventstore.link import parameters, sentence
 from projections import sql
 from projections.errors import ReadUnavailable
 from projections.paging import Place
+from projections.parked import parked
+from projections.parking import Parked
 from projections.postgres import PROJECTION
 from projections.rows import AnyView
 from projections.tables import filter_name, tables
 
 STATE, PARKED_AT, PARKED_BY_VIEW = (sql.text(name) for name in ("state", "parked_at", "parked_by_view"))
-SKIPS = sql.text("skips")
+SKIPS, SPOTS, REBUILDING, REBUILT = (sql.text(name) for name in ("skips", "parked_page", "rebuilding", "rebuilt"))
 POOL = 8
 WAIT_SECONDS = 2.0
 POLL_SECONDS = 0.05
@@ -37,6 +40,31 @@ class Progress:
     positions: Mapping[int, int]
     age: float
     parked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """A rebuild that goes on, since so many seconds, or has failed; `silent` is for how long it has told nothing."""
+
+    done: int
+    total: int
+    error: str | None
+    seconds: float
+    silent: float
+
+    @property
+    def eta(self) -> float | None:
+        """In how many seconds all is folded, if it goes on like this."""
+        return self.seconds / self.done * (self.total - self.done) if self.done else None
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """The last swap of a view: a rebuild or a rollback, and how many rows were others afterwards."""
+
+    what: str
+    changed: int
+    swapped_at: datetime
 
 
 class Views:
@@ -99,6 +127,20 @@ class Views:
         names = {table.name: name for name, table in self._tables.items()}
         rows = await self._fetch(PARKED_BY_VIEW, {})
         return {names[row["view"]]: (row["keys"], row["error"]) for row in rows if row["view"] in names}
+
+    async def spots(self, view: AnyView, most: int) -> list[Parked]:
+        """What is parked of a view: the newest, at most so many."""
+        rows = await self._fetch(SPOTS, {"view": self._tables[view.name].name, "limit": most})
+        return [parked(row) for row in rows]
+
+    async def rebuilds(self) -> tuple[Mapping[str, Rebuild], Mapping[str, Swap]]:
+        """By view: rebuilds that go on or have failed, and the last swaps."""
+        names = {table.name: name for name, table in self._tables.items()}
+        going, swaps = await self._fetch(REBUILDING, {}), await self._fetch(REBUILT, {})
+        return (
+            {names[row.pop("name")]: Rebuild(**row) for row in going if row["name"] in names},
+            {names[row.pop("name")]: Swap(**row) for row in swaps if row["name"] in names},
+        )
 
     async def reached(self, wanted: Mapping[int, int], seconds: float) -> tuple[bool, Progress]:
         """Whether each of these partitions has come to its position, as soon as all have or `seconds` have passed."""

@@ -62,6 +62,15 @@ CREATE TABLE IF NOT EXISTS rebuilds (
     read_to    bigint      NOT NULL,
     swapped_at timestamptz NOT NULL DEFAULT now()
 );
+-- A rebuild that goes on, or has failed: one that has ended well stands in `rebuilds`.
+CREATE TABLE IF NOT EXISTS rebuilding (
+    name     text        PRIMARY KEY,
+    done     bigint      NOT NULL DEFAULT 0,
+    total    bigint      NOT NULL DEFAULT 0,
+    began_at timestamptz NOT NULL DEFAULT now(),
+    told_at  timestamptz NOT NULL DEFAULT now(),
+    error    text
+);
 CREATE TABLE IF NOT EXISTS republish (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text   NOT NULL,

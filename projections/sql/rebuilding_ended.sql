@@ -1,0 +1,1 @@
+DELETE FROM rebuilding WHERE name = %(name)s
