@@ -5,7 +5,7 @@ from domains.kernel import Domain
 from eventstore import migrate
 from eventstore.evidence import place as evidence
 from eventstore.personal import migrate as keys_migrate
-from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
+from infra.plan import CONSOLE, OPERATOR, Acl, Database, Job, Plan, Process, Topic
 
 STREAMS_READ = "streams:read"
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
@@ -77,12 +77,12 @@ def write_side(domain: Domain) -> Plan:
             Acl(writer, "topic", domain.strange_commands_topic, ("WRITE", "DESCRIBE")),
             Acl(writer, "group", domain.commands_topic, ("READ",)),
         ),
-        databases=(Database(database, migrator, (writer, follower, OPERATOR)),),
+        databases=(Database(database, migrator, (writer, follower, OPERATOR, CONSOLE)),),
         jobs=(
             Job(
                 f"{domain.name}-events-migrate",
                 "eventstore",
-                ("migrate", database, writer, OPERATOR, "--follower", follower),
+                ("migrate", database, writer, OPERATOR, "--follower", follower, "--follower", CONSOLE),
                 migrator,
                 migrate.inputs(),
             ),

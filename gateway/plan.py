@@ -6,4 +6,4 @@ GATEWAY = "gateway"
 
 
 def plan() -> Plan:
-    return Plan(processes=(Process(GATEWAY, "gateway", (), GATEWAY, ("issuer",)),))
+    return Plan(processes=(Process(GATEWAY, "gateway", (), GATEWAY, ("issuer",), asks=("write", "read")),))

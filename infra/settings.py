@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     `peers` are the health addresses of all gateway processes, which count together; `proxies` are networks whose
     `X-Forwarded-For` is believed; `origins` are the web origins whose pages may ask (CORS).
 
+    People find this process at `address`, if it shows them pages; what those are made of and is not ours lies in the
+    folder `assets`.
+
     A deployment serves one `tenant`, or none: tokens whose claim of that name differs are refused.
 
     `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem`, `password` and `signing.key`; `evidence`
@@ -81,6 +84,8 @@ class Settings(BaseSettings):
     oidc_issuer: Https | None = None
     oidc_audience: str = "headrace"
     tenant: str | None = None
+    address: Https | None = None
+    assets: Path | None = None
     evidence: Path | None = None
     keys: Path | None = None
     idempotency_hours: float = Field(default=168.0, ge=1, le=24 * 365)

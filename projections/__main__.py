@@ -26,6 +26,7 @@ from infra.oidc import Verifier
 from infra.postgres import conninfo
 from infra.settings import Settings, load
 from infra.web import serve
+from projections.acting import Care
 from projections.errors import ProjectionError, ReadUnavailable
 from projections.lanes.direct_lane import DirectLane
 from projections.lanes.faust_lane import FaustLane
@@ -35,6 +36,7 @@ from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.refolding.complete import complete, recorded
 from projections.refolding.republish import Republisher
+from projections.retry import Retry
 from projections.serving.live import Live
 from projections.serving.past import Past
 from projections.serving.service import Queries, read_side
@@ -69,6 +71,9 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             health.check("events topic", lane.problem)
             await stack.enter_async_context(lane.running())
             await stack.enter_async_context(Republisher(domain, place, publisher).running())
+        acting = PostgresDatabase(place, domain)
+        stack.push_async_callback(acting.close)
+        care = Care(Retry(domain, acting, KafkaPublisher(settings, domain)))
         keys = await stack.enter_async_context(keys_of(domain, settings))
         verifier = Verifier(settings)
         health.check("identity provider", verifier.unready)
@@ -78,7 +83,9 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             live = Live(settings, domain, views, keys)
             stack.push_async_callback(live.close)
             queries = Queries(domain, views, Past(domain, store, views.skipped), live, keys)
-            await serve(settings, read_side(domain, queries, settings, health, verifier), health)
+            app = read_side(domain, queries, settings, health, verifier)
+            care.add(app, domain, verifier)
+            await serve(settings, app, health)
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)

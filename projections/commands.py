@@ -15,13 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from domains.discovery import discover
-from domains.plan import events_database
 from eventstore.errors import EventStoreError
-from eventstore.postgres import PostgresStore
 from infra.console import Exit, clear_errors, fail, out, show_json
 from infra.native import Native, here
 from infra.plan import OPERATOR
-from infra.postgres import conninfo
 from projections import (
     parked_commands,  # noqa: F401  # it registers its commands
     rebuild_commands,  # noqa: F401  # it registers its commands
@@ -29,10 +26,8 @@ from projections import (
 from projections.bench import lanes, rebuild  # noqa: F401  # they register their commands
 from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
-from projections.plan import read_database
-from projections.serving.views import Views
 from projections.verify_commands import projection
-from projections.watch import Watched, Watcher
+from projections.watch import Watched, Watcher, watching
 from projections.why_commands import why
 
 app = typer.Typer()
@@ -75,14 +70,7 @@ async def follow(system: Native, once: bool, seconds: float, as_json: bool) -> N
 async def opened(system: Native, stack: AsyncExitStack) -> list[Watcher]:
     """A watcher for each domain, with the operator's rights: to read, and nothing else."""
     person = system.settings(OPERATOR)
-    watchers = []
-    for domain in discover().values():
-        store = await stack.enter_async_context(PostgresStore.open(conninfo(person, events_database(domain))))
-        views = Views(conninfo(person, read_database(domain)), domain)
-        await views.open()
-        stack.push_async_callback(views.close)
-        watchers.append(Watcher(domain, store, views))
-    return watchers
+    return [(await stack.enter_async_context(watching(person, domain)))[0] for domain in discover().values()]
 
 
 def lasts(seconds: float | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from domains.discovery import discover
 from domains.kernel import Domain
 from domains.plan import ANY_TIME, FOREVER, LARGEST_RECORD
-from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic
+from infra.plan import CONSOLE, OPERATOR, Acl, Database, Job, Plan, Process, Topic
 from projections.migrate import inputs
 
 RESUMABLE_SECONDS = 24 * 3600
@@ -20,8 +20,29 @@ COMPACTED = {
 ROOM_FOR_ORIGIN = 64 * 1024
 
 
+CONSOLE_READ, CONSOLE_WRITE = "console:read", "console:write"
+REBUILD = "rebuild"
+
+
 def plan() -> Plan:
-    return sum((read_side(domain) for domain in discover().values()), Plan())
+    return sum((read_side(domain) for domain in discover().values()), console())
+
+
+def console() -> Plan:
+    """Where people watch. It reads, and asks others to act in a person's name."""
+    return Plan(
+        acls=(
+            *(Acl(CONSOLE, "topic", f"{name}.views.*", ("READ", "DESCRIBE")) for name in discover()),
+            # It joins no group, but its client looks for the one that it could have.
+            *(Acl(CONSOLE, "group", f"{name}.views.*", ("DESCRIBE",)) for name in discover()),
+        ),
+        processes=(
+            Process(
+                CONSOLE, "projections.console", (), CONSOLE, ("kafka", "postgres", "issuer"), asks=("read", REBUILD)
+            ),
+        ),
+        scopes=(CONSOLE_READ, CONSOLE_WRITE),
+    )
 
 
 def read_database(domain: Domain) -> str:
@@ -41,7 +62,7 @@ def read_side(domain: Domain) -> Plan:
             Acl(reader, "topic", dead.name, ("WRITE", "DESCRIBE")),
             *(Acl(reader, "topic", topic.name, ("READ", "WRITE", "DESCRIBE")) for topic in views),
         ),
-        databases=(Database(database, migrator, (reader, OPERATOR)),),
+        databases=(Database(database, migrator, (reader, OPERATOR, CONSOLE)),),
         jobs=(Job(f"{domain.name}-read-migrate", "projections", ("migrate", domain.name), migrator, inputs(domain)),),
         processes=(
             Process(
@@ -51,6 +72,15 @@ def read_side(domain: Domain) -> Plan:
                 reader,
                 ("kafka", "postgres", "issuer"),
                 (domain.name, "read"),
+            ),
+            # The right to make tables is its own: whoever answers questions must not have it.
+            Process(
+                f"{domain.name}-{REBUILD}",
+                "projections.refolding",
+                (domain.name,),
+                migrator,
+                ("postgres", "issuer"),
+                (domain.name, REBUILD),
             ),
         ),
     )

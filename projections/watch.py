@@ -2,15 +2,22 @@
 
 import time
 from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from domains.codec import decode
 from domains.errors import UnreadableEvent
 from domains.kernel import Domain
+from domains.plan import events_database
+from eventstore.postgres import PostgresStore
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
 from infra.kafka import partition_of
+from infra.postgres import conninfo
+from infra.settings import Settings
+from projections.plan import read_database
 from projections.rows import AnyView
 from projections.serving.views import Views
 
@@ -39,10 +46,22 @@ class Watched:
     last_row: dict[str, Any] | None
 
 
+@asynccontextmanager
+async def watching(settings: Settings, domain: Domain) -> AsyncIterator[tuple["Watcher", EventStore, Views]]:
+    """A watcher of one domain, and what it reads, with the rights of whoever the settings are for."""
+    views = Views(conninfo(settings, read_database(domain)), domain)
+    async with PostgresStore.open(conninfo(settings, events_database(domain))) as store:
+        await views.open()
+        try:
+            yield Watcher(domain, store, views), store, views
+        finally:
+            await views.close()
+
+
 class Watcher:
     """Follows the log of one domain, and strikes out what its projection has folded.
 
-    A projection that is more than `FURTHEST` events behind at the first look is told as that far behind.
+    Beyond `FURTHEST` events it reads no further, and takes what lies there as waiting.
     """
 
     def __init__(self, domain: Domain, store: EventStore, views: Views) -> None:
@@ -57,9 +76,9 @@ class Watcher:
         positions = (await self._views.progress()).positions
         head = await self._store.head()
         first = self._read is None
-        await self._follow(positions, head)
-        folded = self._strike_out(positions)
+        folded = self._strike_out(positions) + await self._follow(positions, head)
         behind = [event for waiting in self._waiting.values() for event in waiting]
+        beyond = max(0, head - (self._read or 0))
         oldest = min((event.recorded_at.timestamp() for event in behind), default=None)
         now, passed = time.monotonic(), self._looked
         self._looked = now
@@ -71,10 +90,10 @@ class Watcher:
                 view=view.name,
                 position=max(positions.values(), default=0),
                 head=head,
-                events_behind=len(behind),
+                events_behind=len(behind) + beyond,
                 seconds_behind=round(max(0.0, time.time() - oldest), 1) if oldest is not None else 0.0,
                 rate=rate,
-                eta=0.0 if not behind else round(len(behind) / rate, 1) if rate else None,
+                eta=0.0 if not behind else round((len(behind) + beyond) / rate, 1) if rate else None,
                 parked=parking.get(view.name, (0, None))[0],
                 error=parking.get(view.name, (0, None))[1],
                 last_row=await self._row(view),
@@ -82,27 +101,36 @@ class Watcher:
             for view in self._domain.views
         ]
 
-    async def _follow(self, positions: Any, head: int) -> None:
-        """Reads what is new; at first, what may not be folded yet, and the event folded last."""
+    async def _follow(self, positions: Mapping[int, int], head: int) -> int:
+        """Reads what is new, at first from what may not be folded yet: how much of it is folded already."""
         if self._read is None:
             begin = max(min(positions.values(), default=0), head - FURTHEST)
             self._read = max(0, min(begin, max(positions.values(), default=0) - 1))
-        while page := await self._store.read_log(after=self._read, limit=PAGE):
+        folded = 0
+        while self._read < head and sum(map(len, self._waiting.values())) < FURTHEST:
+            page = await self._store.read_log(after=self._read, limit=PAGE)
             for event in page:
-                self._waiting[partition_of(event.stream.encode(), self._domain.partitions)].append(event)
-            self._read = page[-1].position
-            if self._read >= head:
+                partition = partition_of(event.stream.encode(), self._domain.partitions)
+                if event.position > positions.get(partition, 0):
+                    self._waiting[partition].append(event)
+                else:
+                    folded += self._fold(event)
+            if not page:
                 break
+            self._read = page[-1].position
+        return folded
 
-    def _strike_out(self, positions: Any) -> int:
+    def _strike_out(self, positions: Mapping[int, int]) -> int:
         folded = 0
         for partition, waiting in self._waiting.items():
             while waiting and waiting[0].position <= positions.get(partition, 0):
-                event = waiting.popleft()
-                folded += 1
-                if self._last is None or event.position > self._last.position:
-                    self._last = event
+                folded += self._fold(waiting.popleft())
         return folded
+
+    def _fold(self, event: RecordedEvent) -> int:
+        if self._last is None or event.position > self._last.position:
+            self._last = event
+        return 1
 
     async def _row(self, view: AnyView) -> dict[str, Any] | None:
         if self._last is None:

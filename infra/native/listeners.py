@@ -23,6 +23,7 @@ LOGIN = {
     "postgres.api": "certificate and SCRAM-SHA-256",
     "gateway.api": "access token",
     "issuer.api": "client id and secret",
+    "console.api": "login, code and PKCE",
 }
 PROBES_ONLY = "none, probes and metrics only"
 ALERT = b"\x15\x03"

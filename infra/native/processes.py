@@ -3,6 +3,7 @@
 import json
 import os
 import ssl
+from collections.abc import Collection
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
@@ -29,16 +30,16 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
     if process is not None:
         settings["HEADRACE_API_PORT"] = str(state.port(f"{process.name}.api"))
         settings["HEADRACE_HEALTH_PORT"] = str(state.port(f"{process.name}.health"))
-        if process.name == "gateway":
-            settings["HEADRACE_SERVICES"] = json.dumps(services(state, plan))
+        if process.asks:
+            settings["HEADRACE_SERVICES"] = json.dumps(services(state, plan, process.asks))
     return settings
 
 
-def services(state: State, plan: Plan) -> dict[str, dict[str, str]]:
-    """Where each side of each domain answers."""
+def services(state: State, plan: Plan, sides: Collection[str]) -> dict[str, dict[str, str]]:
+    """Where each of these sides of each domain answers."""
     found: dict[str, dict[str, str]] = {}
     for process in plan.processes:
-        if process.serves is not None:
+        if process.serves is not None and process.serves[1] in sides:
             domain, side = process.serves
             found.setdefault(domain, {})[side] = f"https://127.0.0.1:{state.port(f'{process.name}.api')}"
     return found

@@ -19,7 +19,7 @@ from infra.native.state import State
 from infra.native.status import CRASHED, RUNNING, STOPPED, WAITING, ComponentStatus
 from infra.native.supervisor import Supervisor
 from infra.pki import Authority, write
-from infra.plan import OPERATOR, Acl, Database, Job, Plan, Process, Topic, assemble
+from infra.plan import CONSOLE, OPERATOR, Acl, Database, Job, Plan, Process, Topic, assemble
 from infra.postgres import conninfo
 from infra.settings import Settings
 from infra.topics import Admin
@@ -226,7 +226,10 @@ class Native:
         if self.state.running(process.name) is None:
             say(process.name, "starting")
             call = [sys.executable, "-m", process.module, *process.arguments]
-            self._supervisor.spawn(process.name, call, self._environment(process.principal, process))
+            environment = self._environment(process.principal, process)
+            if process.name == CONSOLE:
+                environment["HEADRACE_ASSETS"] = str(tools.assets(self.cache))
+            self._supervisor.spawn(process.name, call, environment)
 
     def _await_process(self, process: Process, say: Say) -> None:
         self._supervisor.wait_until_ready(process.name, partial(self._unready, process))

@@ -17,6 +17,7 @@ from pathlib import Path
 from infra.errors import MissingTool, StartFailed
 
 POM = Path(__file__).with_name("pom.xml")
+PAGES = Path(__file__).with_name("pages") / "pom.xml"
 OLDEST_JAVA = 17
 SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64v8", "arm64": "arm64v8"}
@@ -81,28 +82,41 @@ def fetch(cache: Path) -> Servers:
         return fetched(cache)
 
 
+def assets(cache: Path) -> Path:
+    """The folder of jars with what our pages are made of and is not ours; fetched once per cache."""
+    cache.mkdir(parents=True, exist_ok=True)
+    place = cache / f"pages-{hashlib.sha256(PAGES.read_bytes()).hexdigest()[:16]}"
+    with (cache / "lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if not (place / "complete").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            download(PAGES, place)
+            (place / "complete").touch()
+    return place
+
+
 def fetched(cache: Path) -> Servers:
     wanted = hashlib.sha256(POM.read_bytes() + machine().encode()).hexdigest()[:16]
     place = cache / f"servers-{wanted}"
     servers = Servers(place / "kafka", place / "postgres")
     if not (place / "complete").exists():
         shutil.rmtree(place, ignore_errors=True)
-        download(servers.kafka)
+        download(POM, servers.kafka)
         unpack(next(servers.kafka.glob("embedded-postgres-binaries-*.jar")), servers.postgres)
         (place / "complete").touch()
     return servers
 
 
-def download(jars: Path) -> None:
+def download(pom: Path, jars: Path) -> None:
     jars.mkdir(parents=True)
-    call = [maven(), "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    call = [maven(), "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     call += [f"-DoutputDirectory={jars}", f"-Dpostgres.platform={machine()}"]
     try:
         done = subprocess.run(call, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False, cwd=jars)  # noqa: S603
     except subprocess.TimeoutExpired:
-        raise StartFailed(f"Maven did not fetch the servers within {FETCH_SECONDS} s", "headrace up, again") from None
+        raise StartFailed(f"Maven did not fetch them within {FETCH_SECONDS} s", "headrace up, again") from None
     if done.returncode != 0:
-        raise StartFailed(f"Maven could not fetch the servers:\n{done.stdout[-2000:]}", "is the network there?")
+        raise StartFailed(f"Maven could not fetch what {pom} names:\n{done.stdout[-2000:]}", "is the network there?")
 
 
 def unpack(jar: Path, folder: Path) -> None:

@@ -55,6 +55,11 @@ PROBLEMS = {
     ),
     "method-not-allowed": Kind("Method not allowed", "This address does not know this method; `Allow` names those."),
     "not-found": Kind("Not found", "There is nothing at this address."),
+    "not-from-here": Kind(
+        "Not from a page of yours", "A form acts only when it comes from a page of the console that you have open."
+    ),
+    "not-logged-in": Kind("Not logged in", "Nobody is logged in, or the login has come to its end."),
+    "not-parked": Kind("Not parked", "No event waits there: somebody else was faster, or it was never so."),
     "not-yours": Kind(
         "Not yours", "The token is bound to what is its owner's own, and this is somebody else's, or nobody's."
     ),
@@ -74,6 +79,7 @@ PROBLEMS = {
     "quota-exceeded": Kind(
         "Quota exceeded", "More was asked than `RateLimit-Policy` allows. `Retry-After` says when to ask again."
     ),
+    "rebuild-refused": Kind("Rebuild refused", "The view can't be rebuilt now; the live one is untouched."),
     "refused": Kind("Refused", "The business says no; `code` says why and never changes."),
     "request-timeout": Kind("Request not complete", "The body did not come to its end in time."),
     "request-header-fields-too-large": Kind("Headers too large", "The head of the request is larger than we take."),

@@ -20,7 +20,7 @@ from projections.errors import Overtaken, ReadUnavailable
 from projections.paging import Place
 from projections.rows import AnyView
 from projections.serving import asking
-from projections.serving.tail import LOOKBACK, Change, Log, Offsets, Tail
+from projections.serving.tail import LOOKBACK, Change, Log, Offsets, Tail, Tails
 from projections.serving.telling import REMEMBERED, Told, Wanted, cursor_of, encoded, expired, fits, heartbeat
 from projections.serving.views import Views
 
@@ -35,15 +35,13 @@ class Live:
     """The streams of one process. Each view's changes are read once, from the first stream on."""
 
     def __init__(self, settings: Settings, domain: Domain, views: Views, keys: Keys | None) -> None:
-        self._settings, self._domain, self._views, self._keys = settings, domain, views, keys
-        self._tails: dict[str, Tail] = {}
-        self._starting = asyncio.Lock()
+        self._domain, self._views, self._keys = domain, views, keys
+        self._tails = Tails(settings, domain)
         self._catching_up = asyncio.Semaphore(CATCHING_UP)
         self._open = 0
 
     async def close(self) -> None:
-        for tail in self._tails.values():
-            await tail.close()
+        await self._tails.close()
 
     def wanted(self, request: Request, view: AnyView) -> Wanted:
         asking.only(request, ("key", "snapshot", *view.filters))
@@ -64,7 +62,7 @@ class Live:
             raise Problem(503, "temporary-reduced-capacity", "too many streams are open", headers=wait)
         self._open += 1
         try:
-            tail = await self._tail(view)
+            tail = await self._tails.of(view)
             if wanted.cursor is not None:
                 await self._check(view, tail, wanted.cursor)
         except BaseException:
@@ -75,29 +73,10 @@ class Live:
     def _closed(self) -> None:
         self._open -= 1
 
-    async def _tail(self, view: AnyView) -> Tail:
-        async with self._starting:
-            tail = self._tails.get(view.name)
-            if tail is not None and tail.ended:
-                await self._tails.pop(view.name).close()
-                tail = None
-            if tail is None:
-                tail = Tail(self._log(view))
-                try:
-                    await tail.start()
-                except BaseException:
-                    await tail.close()
-                    raise
-                self._tails[view.name] = tail
-            return tail
-
-    def _log(self, view: AnyView) -> Log:
-        return Log(self._settings, self._domain.view_topic(view), self._domain.partitions)
-
     async def _check(self, view: AnyView, tail: Tail, cursor: Offsets) -> None:
         """Refuses a cursor from the future: the topic is not the one that it was."""
         if any(offset > high for offset, high in zip(cursor, tail.high, strict=True)):
-            reading = self._log(view)
+            reading = self._tails.log(view)
             try:
                 _, ends = await reading.ends()
             finally:
@@ -188,7 +167,7 @@ class Live:
     @asynccontextmanager
     async def _caught_up(self, view: AnyView, cursor: Offsets) -> AsyncIterator[Log]:
         async with self._catching_up:
-            reading = self._log(view)
+            reading = self._tails.log(view)
             try:
                 begins, _ = await reading.ends()
                 await reading.begin(

@@ -19,6 +19,7 @@ from eventstore.errors import KeyMissing, SealBroken, StoreUnavailable
 from eventstore.personal.keys import Keys
 from infra.health import Health
 from infra.oidc import Identity, Verifier, identify
+from infra.plan import CONSOLE
 from infra.settings import Settings
 from infra.web import Application, Problem, application
 from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
@@ -30,8 +31,8 @@ from projections.serving.views import Progress, Views
 
 log = logging.getLogger(__name__)
 
-GATEWAY = frozenset({"gateway"})
-BODY_LIMIT = 1024
+CALLERS = frozenset({"gateway", CONSOLE})
+BODY_LIMIT = 16 * 1024
 JSON = "application/json"
 AGAIN = {"retry-after": "1"}
 
@@ -41,8 +42,8 @@ Headers = dict[str, str]
 def read_side(
     domain: Domain, queries: "Queries", settings: Settings, health: Health, verifier: Verifier
 ) -> Application:
-    """The application of one domain's queries; only the gateway may call it."""
-    app = application(f"{domain.name} read side", settings, health, peers=GATEWAY, body_limit=BODY_LIMIT)
+    """The application of one domain's queries. The gateway asks them, and the console for what is added."""
+    app = application(f"{domain.name} read side", settings, health, peers=CALLERS, body_limit=BODY_LIMIT)
 
     def guarded(ask: Callable[[Request, Identity], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

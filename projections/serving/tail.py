@@ -11,9 +11,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from domains.kernel import Domain
 from infra.kafka import librdkafka
 from infra.settings import Settings
 from projections.errors import Overtaken, ReadUnavailable
+from projections.rows import AnyView
 
 log = logging.getLogger(__name__)
 
@@ -194,6 +196,39 @@ class Tail:
         finally:
             self.ended = True
             self._moved.set()
+
+
+class Tails:
+    """The tails of one domain's views in one process, each read from the first who asks on."""
+
+    def __init__(self, settings: Settings, domain: Domain) -> None:
+        self._settings, self._domain = settings, domain
+        self._tails: dict[str, Tail] = {}
+        self._starting = asyncio.Lock()
+
+    def log(self, view: AnyView) -> Log:
+        return Log(self._settings, self._domain.view_topic(view), self._domain.partitions)
+
+    async def of(self, view: AnyView) -> Tail:
+        """Raises `ReadUnavailable`."""
+        async with self._starting:
+            tail = self._tails.get(view.name)
+            if tail is not None and tail.ended:
+                await self._tails.pop(view.name).close()
+                tail = None
+            if tail is None:
+                tail = Tail(self.log(view))
+                try:
+                    await tail.start()
+                except BaseException:
+                    await tail.close()
+                    raise
+                self._tails[view.name] = tail
+            return tail
+
+    async def close(self) -> None:
+        for tail in self._tails.values():
+            await tail.close()
 
 
 def weight(change: Change) -> int:

@@ -75,18 +75,20 @@ def test_nothing_runs_long_that_the_plan_does_not_know():
     assert {name for name, service in SERVICES.items() if service["restart"] != "no"} == LONG_RUNNING
 
 
-def test_the_gateway_finds_each_side_of_each_domain():
-    found = json.loads(SERVICES["gateway"]["environment"]["HEADRACE_SERVICES"])
-    sides = [process for process in PLAN.processes if process.serves]
+@pytest.mark.parametrize("asking", [one for one in PLAN.processes if one.asks], ids=lambda process: process.name)
+def test_who_asks_finds_each_side_of_each_domain(asking):
+    found = json.loads(SERVICES[asking.name]["environment"]["HEADRACE_SERVICES"])
+    sides = [process for process in PLAN.processes if process.serves and process.serves[1] in asking.asks]
     assert sum(map(len, found.values())) == len(sides)
     for process in sides:
         domain, side = process.serves
         assert found[domain][side] == f"https://{process.name}:{Settings.model_fields['api_port'].default}"
 
 
-def test_only_the_gateway_and_kafka_ui_have_a_way_out():
+def test_only_the_gateway_the_console_and_kafka_ui_have_a_way_out():
     assert {name for name, service in SERVICES.items() if "front" in service.get("networks", [])} == {
         "gateway",
+        "console",
         "kafka-ui",
     }
     assert [name for name, network in COMPOSE["networks"].items() if network != {"internal": True}] == ["front"]
@@ -115,7 +117,7 @@ def test_the_health_check_asks_the_port_that_a_process_has_when_none_is_set():
 def test_a_port_is_published_to_this_machine_only(name):
     ports = SERVICES[name].get("ports", [])
     assert all(port.startswith("127.0.0.1:") for port in ports)
-    assert bool(ports) == (name in ("gateway", "kafka-ui"))
+    assert bool(ports) == (name in ("gateway", "console", "kafka-ui"))
 
 
 @every_service
