@@ -17,7 +17,7 @@ from pathlib import Path
 from infra.errors import MissingTool, StartFailed
 
 POM = Path(__file__).with_name("pom.xml")
-PAGES = Path(__file__).with_name("pages") / "pom.xml"
+PAGES = Path(__file__).with_name("pages.xml")
 OLDEST_JAVA = 17
 SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
 MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64v8", "arm64": "arm64v8"}

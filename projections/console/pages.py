@@ -21,10 +21,11 @@ COLUMNS = 7
 CELLS = ("state", "position", "behind", "seconds", "rate", "eta", "parked", "error")
 SEALED = "sealed:v1:"
 MINUTE = 60
+THIN = "\u202f"
 
 
 def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}".replace(",", " ")
+    return "–" if value is None else f"{value:,.0f}".replace(",", THIN)
 
 
 def lasts(seconds: float | None) -> str:

@@ -17,8 +17,9 @@ PROJECT = Path(__file__).parents[3]
 PACKAGES = ("domains", "eventstore", "projections", "gateway", "infra")
 LOCK = PROJECT / "infra" / "locks" / "runtime.txt"
 PIP = ("-m", "pip", "--disable-pip-version-check", "--quiet")
-PROCESSES = ("domains", "projections", "eventstore", "gateway", "infra.issuer")
-RESOURCES = {".sql", ".xml", ".typed"}
+OF_A_DOMAIN = ("domains", "projections", "projections.refolding")
+PROCESSES = (*OF_A_DOMAIN, "projections.console", "eventstore", "gateway", "infra.issuer")
+RESOURCES = {".sql", ".xml", ".typed", ".html", ".css", ".js", ".svg"}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_it_is_whole_in_an_empty_environment(python):
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_each_process_asks_for_its_settings(python, process):
-    arguments = {"domains": ["orders"], "projections": ["orders"], "eventstore": ["migrate", "a", "b"]}
+    arguments = {"eventstore": ["migrate", "a", "b"], **{one: ["orders"] for one in OF_A_DOMAIN}}
     told = run(python, "-m", process, *arguments.get(process, []))
     assert told.returncode in (1, 2)
     assert "HEADRACE_" in told.stderr
