@@ -7,6 +7,7 @@ from fastapi import Request, Response
 
 from infra.web import Problem
 from infra.web.context import current
+from infra.web.events import EventStream
 from projections.console.login import Login
 from projections.console.pages import Pages
 from projections.console.sessions import (
@@ -22,7 +23,6 @@ from projections.console.sessions import (
 )
 from projections.console.watching import Seen, Watch
 from projections.plan import CONSOLE_READ, CONSOLE_WRITE
-from projections.serving.live import EventStream
 
 MOST_FIELDS = 20
 STREAMS = 100
