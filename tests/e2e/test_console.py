@@ -321,11 +321,11 @@ if found():
         await page.do("Input.insertText", text=PASSWORD)
         await page.press("Enter", text="\r")
         await page.until("document.querySelector('.live')?.textContent === 'live'")
-        await page.until("document.querySelector('td.state .chip')?.textContent === 'parked'")
+        await page.until("[...document.querySelectorAll('td.state')].some(cell => cell.textContent.includes('parked'))")
         assert await page.ask("document.querySelectorAll('td.behind svg polyline').length") >= len(domain.views)
         await page.press("Tab")
         assert await page.ask("document.activeElement.className") == "jump"
-        await page.ask("document.querySelector('tbody a').focus()")
+        await page.ask(f"document.querySelector('tbody a[href=\"{PAGE}\"]').focus()")
         await page.press("Enter", text="\r")
         await page.until(f"location.pathname === '{PAGE}' && document.body.textContent.includes('{number}')")
         await placed(client, f"{number}-live")
