@@ -142,7 +142,12 @@ class Pages:
         self._templates.filters |= {"points": points, "data": shown_data}
         self._templates.tests |= {"numeric": numeric}
         self._templates.globals |= {"WIDTH": WIDTH, "HEIGHT": HEIGHT, "CELLS": CELLS}
-        self._templates.globals |= {"columns": columns, "cells_of": cells_of, "stream_of": stream_of}
+        self._templates.globals |= {
+            "columns": columns,
+            "cells_of": cells_of,
+            "stream_of": stream_of,
+            "counted": counted,
+        }
 
     def page(self, name: str, told: Mapping[str, object]) -> str:
         return self._templates.get_template(f"{name}.html").render(told)
