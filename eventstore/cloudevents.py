@@ -8,7 +8,6 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NoReturn
 from uuid import UUID
@@ -31,7 +30,7 @@ from eventstore.limits import (
 )
 from eventstore.records import Metadata, RecordedEvent
 
-SPEC_VERSION = "1.0"
+SPEC_VERSION: Literal["1.0"] = "1.0"
 STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
 CONTENT = ("content-type", STRUCTURED)
 STRUCTURED_MEDIA = "application/cloudevents+json"
@@ -58,8 +57,7 @@ Headers = Iterable[tuple[str, bytes | None]]
 Field = Annotated[str, Meta(min_length=1, max_length=FIELD_LENGTH)]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """A record of a topic."""
 
     key: bytes
@@ -78,29 +76,31 @@ def encode(event: RecordedEvent, source: str) -> Record:
 
 
 def encode_value(event: RecordedEvent, source: str) -> bytes:
-    is_json = holds_json(event.data)
-    envelope = {
-        "type": event.type,
-        "subject": event.stream,
-        "sequence": f"{event.position:0{SEQUENCE_DIGITS}}",
-        "time": event.time.astimezone(UTC),
-        "specversion": SPEC_VERSION,
-        "id": event.id,
-        "source": source,
-        "datacontenttype": JSON_MEDIA if is_json else BYTES_MEDIA,
-        "recordedtime": event.recorded_at.astimezone(UTC),
-        "streamversion": event.version,
-        "partitionkey": event.stream,
-    }
-    for field, attribute in ATTRIBUTES.items():
-        value = getattr(event.metadata, field)
-        if value is not None:
-            envelope[attribute] = value
-    if is_json:
-        envelope["data"] = orjson.Fragment(event.data)
+    known = event.metadata
+    told = Envelope(
+        type=event.type,
+        subject=event.stream,
+        sequence=f"{event.position:0{SEQUENCE_DIGITS}}",
+        time=event.time.astimezone(UTC),
+        specversion=SPEC_VERSION,
+        id=event.id,
+        source=source,
+        datacontenttype=JSON_MEDIA,
+        recordedtime=event.recorded_at.astimezone(UTC),
+        streamversion=event.version,
+        partitionkey=event.stream,
+        actor=known.actor,
+        requestid=known.request_id,
+        correlationid=known.correlation_id,
+        causationid=known.causation_id,
+        traceparent=known.traceparent,
+        tags=known.tags,
+    )
+    if holds_json(event.data):
+        told.data = msgspec.Raw(event.data)
     else:
-        envelope["data_base64"] = base64.b64encode(event.data).decode()
-    return orjson.dumps(envelope, option=orjson.OPT_UTC_Z)
+        told.datacontenttype, told.data_base64 = BYTES_MEDIA, base64.b64encode(event.data).decode()
+    return written(told)
 
 
 def holds_json(data: bytes) -> bool:
@@ -115,8 +115,8 @@ def milliseconds(time: datetime) -> int:
     return (time - EPOCH) // MILLISECOND
 
 
-class Envelope(msgspec.Struct, gc=False):
-    """A structured CloudEvent as `encode_value` writes it. What else a CloudEvent may be is left to the slower way."""
+class Envelope(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
+    """A structured CloudEvent as it is written. What else a CloudEvent may be is left to the slower way of reading."""
 
     type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH)]
     subject: Annotated[str, Meta(max_length=STREAM_LENGTH)]
@@ -125,18 +125,22 @@ class Envelope(msgspec.Struct, gc=False):
     specversion: Literal["1.0"]
     id: UUID
     source: Annotated[str, Meta(min_length=1)]
+    datacontenttype: str | None = None
     recordedtime: Annotated[datetime, Meta(tz=True)]
     streamversion: Annotated[int, Meta(ge=0, lt=VERSIONS)]
-    data: msgspec.Raw
+    partitionkey: str | None = None
     actor: Field | None = None
     requestid: Field | None = None
     correlationid: Field | None = None
     causationid: Field | None = None
     traceparent: Field | None = None
     tags: Field | None = None
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    data_base64: str | None = None
 
 
 envelope = msgspec.json.Decoder(Envelope).decode
+written = msgspec.json.Encoder().encode
 
 
 def decode(key: bytes | None, value: bytes | None, headers: Headers) -> RecordedEvent:
@@ -155,6 +159,8 @@ def quickly(key: bytes | None, value: bytes | None, headers: Headers) -> Recorde
         if not value.isascii():
             value.decode()
         told = envelope(value)
+        if told.data is msgspec.UNSET:
+            return None
         data = bytes(told.data)
         orjson.loads(data)
     except ValueError:

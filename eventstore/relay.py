@@ -15,7 +15,7 @@ from infra.kafka import partition_of
 
 log = logging.getLogger(__name__)
 
-PAGE = 500
+PAGE = 1000
 ENCODED_AT_ONCE = 100
 WAIT_SECONDS = 1.0
 GATHER_SECONDS = 0.02
@@ -69,25 +69,40 @@ class Relay:
         tails = await self._topic.tails(self._genuine)
         self.position = min(tails)
         self.leading, self._problem = True, None
-        while True:
-            events = await self._store.read_log(after=self.position, limit=PAGE)
-            if events:
-                await self._publish(events, tails)
+        sending: asyncio.Task[None] | None = None
+        read = self.position
+        try:
+            while True:
+                events = await self._store.read_log(after=read, limit=PAGE)
+                contiguous(read, events)
+                placed = await self._placed(events, tails)
+                if sending is not None:
+                    await sending
+                    sending = None
+                if not events:
+                    self.head = await self._store.wait_beyond(self.position, WAIT_SECONDS)
+                    continue
+                read = events[-1].position
+                sending = asyncio.create_task(self._publish(placed, read))
+                if len(events) < PAGE:
+                    await sending
+                # else the next page is read and encoded while the topic acknowledges this one.
                 if 1 < len(events) < PAGE:
                     # Under load, fewer and larger requests cost the broker and all its readers a third.
                     await asyncio.sleep(GATHER_SECONDS)
-            else:
-                self.head = await self._store.wait_beyond(self.position, WAIT_SECONDS)
+        finally:
+            if sending is not None:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
 
-    async def _publish(self, events: Sequence[RecordedEvent], tails: Sequence[int]) -> None:
-        contiguous(self.position, events)
-        self.head = max(self.head, events[-1].position)
+    async def _publish(self, placed: Sequence[Placed], position: int) -> None:
+        self.head = max(self.head, position)
         self._publishing_since = monotonic()
         try:
-            await self._topic.publish(await self._placed(events, tails))
+            await self._topic.publish(placed)
         finally:
             self._publishing_since = None
-        self.position = events[-1].position
+        self.position = position
         self._failures = 0
 
     async def _placed(self, events: Sequence[RecordedEvent], tails: Sequence[int]) -> list[Placed]:

@@ -26,7 +26,6 @@ RELIABLE: dict[str, Any] = {
     "message.max.bytes": 4 * 1024 * 1024,
     "delivery.timeout.ms": 30_000,
     "compression.type": "none",
-    "delivery.report.only.error": True,
 }
 ONLY_PARTITION = 0
 
@@ -64,7 +63,6 @@ class KafkaPublisher:
         return partition_of(key.encode(), self._domain.partitions)
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        """Hears of what failed only: to hear of each record costs as much as to send it."""
         if error is not None:
             self._failures, self._failure = self._failures + 1, error
 

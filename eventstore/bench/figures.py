@@ -1,10 +1,10 @@
 """What is measured, as numbers that can be compared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from threading import Barrier, Thread
-from time import perf_counter
+from time import perf_counter, process_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,20 @@ class Round:
         return self.events / self.seconds
 
 
+class Clock:
+    """Measures from its first `begin` on, what passes and what our processor is busy."""
+
+    def __init__(self) -> None:
+        self._began: tuple[float, float] | None = None
+
+    def begin(self) -> None:
+        self._began = self._began or (perf_counter(), process_time())
+
+    def round(self, events: int) -> Round:
+        assert self._began is not None  # noqa: S101
+        return Round(events, perf_counter() - self._began[0], busy=process_time() - self._began[1])
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """The medians of several rounds."""
@@ -35,6 +49,11 @@ class Figure:
         if not rounds[0].latencies:
             return cls(rate)
         return cls(rate, *(1000 * median(quantile(one.latencies, q) for one in rounds) for q in (0.5, 0.99)))
+
+
+def busy(taken: Mapping[str, Sequence[Round]]) -> dict[str, float]:
+    """Microseconds of our processor for each event, by side."""
+    return {name: 1e6 * median(one.busy / one.events for one in rounds) for name, rounds in taken.items()}
 
 
 def quantile(values: Sequence[float], q: float) -> float:

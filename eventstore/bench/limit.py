@@ -9,7 +9,7 @@ import psycopg
 
 from eventstore import sql
 from eventstore.batch import MICROSECOND, Y2K
-from eventstore.bench.figures import Round
+from eventstore.bench.figures import Clock, Round
 from eventstore.bench.ours import STREAM_APPENDS, TYPE, body
 
 READ_LOG = sql.statement("read_log")
@@ -50,7 +50,8 @@ def reads(conninfo: str, page: int) -> Round:
     """The whole log in pages, as tuples."""
     with psycopg.connect(conninfo, autocommit=True) as connection, connection.cursor(binary=True) as cursor:
         cursor.execute(READ_LOG, {"after": 0, "limit": page}, prepare=True).fetchall()
-        position, count, began = 0, 0, perf_counter()
+        position, count, clock = 0, 0, Clock()
+        clock.begin()
         while found := cursor.execute(READ_LOG, {"after": position, "limit": page}, prepare=True).fetchall():
             position, count = found[-1][0], count + len(found)
-        return Round(count, perf_counter() - began)
+        return clock.round(count)

@@ -3,14 +3,13 @@
 import asyncio
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import median
 from typing import Annotated, Any
 
 import typer
 import uvloop
 
 from eventstore.bench.commands import bench, show, told
-from eventstore.bench.figures import Figure, Round
+from eventstore.bench.figures import Figure, Round, busy
 from eventstore.console import AsJson
 from infra.console import clear_errors
 from infra.native import here
@@ -55,9 +54,7 @@ def compared(events: int, taken: Mapping[str, Sequence[Round]]) -> dict[str, Any
     return {
         "events": events,
         "events_per_second": rates,
-        "processor_microseconds_per_event": {
-            name: 1e6 * median(one.busy / one.events for one in rounds) for name, rounds in taken.items()
-        },
+        "processor_microseconds_per_event": busy(taken),
         "ratio_faust_lane_to_stock": rates["faust_lane"] / stock,
         "ratio_direct_lane_to_stock": rates["direct_lane"] / stock,
         "ratio_direct_lane_to_limit": rates["direct_lane"] / limit,

@@ -1,13 +1,12 @@
 """One round of each side: events, and the seconds from the first record to the last that is done."""
 
 import asyncio
-from time import perf_counter, process_time
 from typing import Any
 
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
-from eventstore.bench.figures import Round
+from eventstore.bench.figures import Clock, Round
 from eventstore.link import parameters
 from infra.kafka import librdkafka
 from infra.logs import Lines
@@ -21,20 +20,6 @@ from projections.tables import Table
 from projections.worker import Judged, Published, Worker, collect_less
 
 SECONDS = 600
-
-
-class Clock:
-    """Measures from its first `begin` on."""
-
-    def __init__(self) -> None:
-        self._began: tuple[float, float] | None = None
-
-    def begin(self) -> None:
-        self._began = self._began or (perf_counter(), process_time())
-
-    def round(self, events: int) -> Round:
-        assert self._began is not None  # noqa: S101
-        return Round(events, perf_counter() - self._began[0], busy=process_time() - self._began[1])
 
 
 class Timed(Worker):
