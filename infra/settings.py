@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     Idempotency keys are kept for `idempotency_hours` at least. A snapshot of an aggregate is kept after
     `snapshot_every` events, and `hot_aggregates` stay in memory; 0 is never.
 
+    A worker holds rows against the store all the time, for which it folds `verify_rate` events a second; 0 is never.
+
     `services` says for each domain and side where it answers: an address, or a list of them.
 
     `quotas` says how many requests of each kind one client may make: `{"command": "600/60"}` is 600 in any 60 seconds.
@@ -92,6 +94,7 @@ class Settings(BaseSettings):
     snapshot_every: int = Field(default=100, ge=0, le=1_000_000)
     hot_aggregates: int = Field(default=10_000, ge=0, le=10_000_000)
     projection_lane: Literal["faust", "direct"] = "faust"
+    verify_rate: int = Field(default=600, ge=0, le=1_000_000)
     services: Mapping[str, Mapping[str, Places]] = Field(default_factory=dict)
     quotas: Mapping[Literal["command", "read", "admin", "stranger"], Quota] = Field(default_factory=dict)
     peers: tuple[Https, ...] = ()

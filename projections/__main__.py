@@ -37,6 +37,7 @@ from projections.publish import KafkaPublisher
 from projections.refolding.complete import complete, recorded
 from projections.refolding.republish import Republisher
 from projections.retry import Retry
+from projections.refolding.sampling import Sampler
 from projections.serving.live import Live
 from projections.serving.past import Past
 from projections.serving.service import Queries, read_side
@@ -80,6 +81,9 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         loading = asyncio.create_task(verifier.load_as_soon_as_possible())
         try:
             store = await stack.enter_async_context(PostgresStore.open(conninfo(settings, events_database(domain))))
+            if role in ("worker", "all") and settings.verify_rate:
+                sampler = Sampler(domain, store, PostgresDatabase(place, domain), settings.verify_rate)
+                await stack.enter_async_context(sampler.running())
             live = Live(settings, domain, views, keys)
             stack.push_async_callback(live.close)
             queries = Queries(domain, views, Past(domain, store, views.skipped), live, keys)

@@ -42,7 +42,7 @@ def watch(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Time between two looks.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on stdout, one line a look.")] = False,
 ) -> None:
-    """Watch the projections: how far they are, how far behind, how fast, what is parked, and what changed last."""
+    """Watch the projections: how far they are, how far behind, how fast, what is parked or wrong, what changed."""
     with clear_errors():
         try:
             asyncio.run(follow(here(), once or not (as_json or out.is_terminal), seconds, as_json))
@@ -86,7 +86,7 @@ def table(found: Sequence[Watched]) -> Group:
     width = max(map(len, views), default=0)
     numbers = Table(box=SIMPLE_HEAD, pad_edge=False)
     numbers.add_column("projection", no_wrap=True, min_width=width)
-    for name in ("position", "behind", "seconds", "rate", "ETA", "parked"):
+    for name in ("position", "behind", "seconds", "rate", "ETA", "parked", "drift"):
         numbers.add_column(name, justify="right", no_wrap=True)
     rows = Table.grid(padding=(0, 2))
     rows.add_column(no_wrap=True, min_width=width)
@@ -100,6 +100,7 @@ def table(found: Sequence[Watched]) -> Group:
             f"{line.rate:.0f}",
             lasts(line.eta),
             f"[red]{line.parked}[/]" if line.parked else "[green]0[/]",
+            f"[red]{line.drift}[/]" if line.drift else "[green]0[/]",
         )
         row = json.dumps(line.last_row, ensure_ascii=False) if line.last_row else ""
         rows.add_row(view, f"[red]{escape(line.error)}[/]" if line.error else f"[dim]{escape(row)}[/]")

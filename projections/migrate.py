@@ -22,6 +22,7 @@ KEPT = {
     "freshness": WRITE,
     "parked": WRITE,
     "parked_events": WRITE,
+    "drift": WRITE,
     "skips": SQL("GRANT SELECT, INSERT ON {} TO {}"),
     "republish": SQL("GRANT SELECT, UPDATE, DELETE ON {} TO {}"),
     "rebuilds": READ,

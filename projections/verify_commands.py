@@ -1,6 +1,7 @@
 """headrace projection verify"""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,7 +24,8 @@ from infra.plan import OPERATOR
 from infra.postgres import conninfo
 from projections.errors import ReadUnavailable
 from projections.plan import read_database
-from projections.refolding.drift import Frozen, Verified
+from projections.postgres import PostgresDatabase
+from projections.refolding.drift import Frozen, Verified, note
 from projections.refolding.drift import verify as verify_view
 from projections.rows import AnyView
 
@@ -35,9 +37,12 @@ SHOWN = 40
 def verify(
     view: Annotated[str | None, typer.Argument(help="For example orders/order-details; all when left out.")] = None,
     sample: Annotated[int | None, typer.Option(min=1, help="Only about so many keys of each view.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every key, as without --sample.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")] = False,
 ) -> None:
     """Fold views from the store anew and compare with their live rows. Exit 5: some differ."""
+    if every and sample is not None:
+        raise fail("either --sample or --all", Exit.USAGE)
     views = views_named(view)
     with clear_errors():
         try:
@@ -58,7 +63,22 @@ async def one(domain: Domain, view: AnyView, sample: int | None) -> Verified:
         Frozen.open(conninfo(person, read_database(domain))) as frozen,
     ):
         with bar(view.name) as progress:
-            return await verify_view(domain, view, store, frozen, most=sample, progress=progress)
+            found = await verify_view(domain, view, store, frozen, most=sample, progress=progress)
+    await keep(domain, view, found, whole=sample is None)
+    return found
+
+
+async def keep(domain: Domain, view: AnyView, found: Verified, *, whole: bool) -> None:
+    """Notes what was found, with the rights of the read side, so that whoever watches sees it."""
+    wrong = defaultdict[str, list[str]](list)
+    for one in found.drift:
+        wrong[one.key].append(one.column)
+    database = PostgresDatabase(conninfo(here().settings(f"{domain.name}-read"), read_database(domain)), domain)
+    try:
+        async with database.transaction() as transaction:
+            await note(transaction.execute, view, wrong, None if whole else ())
+    finally:
+        await database.close()
 
 
 def views_named(name: str | None) -> list[tuple[Domain, AnyView]]:

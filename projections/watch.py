@@ -30,7 +30,8 @@ class Watched:
     """One view as it stands now.
 
     `rate` is events a second since the last look, `eta` in how many seconds it is at the end if that goes on; None: it
-    does not move. `error` is why the key that was parked last is, and `last_row` the row changed last.
+    does not move. `drift` is how many rows are known to differ from what the store says, `error` why the key that was
+    parked last is, and `last_row` the row changed last.
     """
 
     domain: str
@@ -42,6 +43,7 @@ class Watched:
     rate: float
     eta: float | None
     parked: int
+    drift: int
     error: str | None
     last_row: dict[str, Any] | None
 
@@ -83,7 +85,7 @@ class Watcher:
         now, passed = time.monotonic(), self._looked
         self._looked = now
         rate = 0.0 if first or passed is None else round(folded / (now - passed), 1)
-        parking = await self._views.parking()
+        parking, drift = await self._views.parking(), await self._views.drift()
         return [
             Watched(
                 domain=self._domain.name,
@@ -95,6 +97,7 @@ class Watcher:
                 rate=rate,
                 eta=0.0 if not behind else round((len(behind) + beyond) / rate, 1) if rate else None,
                 parked=parking.get(view.name, (0, None))[0],
+                drift=drift.get(view.name, 0),
                 error=parking.get(view.name, (0, None))[1],
                 last_row=await self._row(view),
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from infra.native.state import State
 from infra.plan import Plan, Process
 
-CHOSEN = ("HEADRACE_PROJECTION_LANE",)  # what a person may choose for all processes
+CHOSEN = ("HEADRACE_PROJECTION_LANE", "HEADRACE_VERIFY_RATE")  # what a person may choose for all processes
 
 
 def told(state: State, credentials: Path, plan: Plan, principal: str, process: Process | None = None) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Holds the rows of a view against a fold of the store, made anew."""
 
 import hashlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import dict_row
 from psycopg.sql import SQL
+from pydantic import TypeAdapter, ValidationError
 
 from domains.kernel import Domain, Row
 from eventstore.link import parameters
@@ -22,7 +23,10 @@ from projections.rows import AnyView
 from projections.tables import Table
 
 TRACED = 100
+HOLD = SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
 SKIPS, SPOTS = sql.text("skips"), sql.text("parked_spots")
+WRONG, RIGHT, OTHERS_RIGHT = (sql.text(f"drift_{name}") for name in ("wrong", "right", "others_right"))
+Execute = Callable[[Any, Mapping[str, Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Frozen:
 
     async def hold(self, view: AnyView) -> None:
         """Keeps this table in its place: what is then read of it fits the positions."""
-        await self._connection.execute(SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(Table(view).identifier))
+        await self._connection.execute(HOLD.format(Table(view).identifier))
 
     async def positions(self) -> Mapping[int, int]:
         rows = await (await self._connection.execute(POSITIONS, {"projection": PROJECTION})).fetchall()
@@ -97,7 +101,7 @@ class Frozen:
         async with self._connection.cursor(name="every") as cursor:
             await cursor.execute(query)
             async for row in cursor:
-                yield view.row.model_validate(row)
+                yield as_it_is(view, row)
 
 
 def sample(most: int | None, rows: int) -> Chosen:
@@ -151,5 +155,41 @@ def differences(view: AnyView, key: str, live: Row | None, folded: Row | None) -
     ]
 
 
+def columns_that_differ(view: AnyView, live: Row | None, folded: Row | None) -> list[str]:
+    """None at all, if the row is right; the key, if only one of them is there."""
+    if live is None and folded is None:
+        return []
+    return [one.column for one in differences(view, "", live, folded)]
+
+
+def as_it_is(view: AnyView, values: Mapping[str, Any]) -> Row:
+    """A row of the table; also one that the view could never have made."""
+    try:
+        row: Row = view.row.model_validate(values)
+    except ValidationError:
+        row = view.row.model_construct(None, **{name: as_far_as_valid(view, name, values[name]) for name in values})
+    return row
+
+
+def as_far_as_valid(view: AnyView, column: str, value: Any) -> Any:
+    try:
+        return TypeAdapter(view.row.model_fields[column].annotation).validate_python(value)
+    except ValidationError:
+        return value
+
+
 def shown(row: Row | None, column: str) -> Any:
-    return None if row is None else row.model_dump(mode="json")[column]
+    return None if row is None else row.model_dump(mode="json", warnings=False)[column]
+
+
+async def note(
+    execute: Execute, view: AnyView, wrong: Mapping[str, Sequence[str]], right: Collection[str] | None
+) -> None:
+    """Keeps for people which rows are wrong, by their columns, and no longer which are right; None: all others."""
+    told: dict[str, Any] = {"view": Table(view).name, "keys": list(wrong)}
+    if wrong:
+        await execute(WRONG, told | {"columns": [", ".join(columns) for columns in wrong.values()]})
+    if right is None:
+        await execute(OTHERS_RIGHT, told | {"wrong": list(wrong)})
+    elif right:
+        await execute(RIGHT, told | {"right": list(right)})

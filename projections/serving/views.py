@@ -25,6 +25,7 @@ from projections.tables import filter_name, tables
 
 STATE, PARKED_AT, PARKED_BY_VIEW = (sql.text(name) for name in ("state", "parked_at", "parked_by_view"))
 SKIPS, SPOTS, REBUILDING, REBUILT = (sql.text(name) for name in ("skips", "parked_page", "rebuilding", "rebuilt"))
+DRIFT_BY_VIEW = sql.text("drift_by_view")
 POOL = 8
 WAIT_SECONDS = 2.0
 POLL_SECONDS = 0.05
@@ -141,6 +142,11 @@ class Views:
             {names[row.pop("name")]: Rebuild(**row) for row in going if row["name"] in names},
             {names[row.pop("name")]: Swap(**row) for row in swaps if row["name"] in names},
         )
+
+    async def drift(self) -> Mapping[str, int]:
+        """Of each view that has any: how many rows are known to differ from what the store says."""
+        names = {table.name: name for name, table in self._tables.items()}
+        return {names[row["view"]]: row["rows"] for row in await self._fetch(DRIFT_BY_VIEW, {}) if row["view"] in names}
 
     async def reached(self, wanted: Mapping[int, int], seconds: float) -> tuple[bool, Progress]:
         """Whether each of these partitions has come to its position, as soon as all have or `seconds` have passed."""

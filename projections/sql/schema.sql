@@ -76,3 +76,12 @@ CREATE TABLE IF NOT EXISTS republish (
     name text   NOT NULL,
     key  text   NOT NULL
 );
+-- Rows that were found to differ from a fold of the store made anew; `columns` names those that do.
+CREATE TABLE IF NOT EXISTS drift (
+    view     text        COLLATE "C" NOT NULL,
+    key      text        COLLATE "C" NOT NULL,
+    columns  text        NOT NULL,
+    found_at timestamptz NOT NULL DEFAULT now(),
+    seen_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (view, key)
+);

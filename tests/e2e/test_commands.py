@@ -6,7 +6,10 @@ import signal
 from asyncio.subprocess import PIPE
 from dataclasses import astuple
 
+import psycopg
+
 from infra.native.listeners import listeners
+from infra.postgres import conninfo
 
 PROBES = "none, probes and metrics only"
 WANTED = {
@@ -114,3 +117,25 @@ async def test_a_replay_goes_on_with_its_stream_until_somebody_ends_it(system, c
     told = json.loads(system.headrace("replay", f"accounts-{number}", "--diff", "1", "--json").stdout)
     assert (told["from"], told["to"]) == (1, 2)
     assert told["changes"] == [{"field": "balance", "was": 0, "became": 5}]
+
+
+async def test_rows_that_are_wrong_are_shown_until_they_are_right(system, client, number):
+    order = {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP"}
+    lines = [{"sku": "85123A", "description": "", "quantity": 6, "unit_price": "2.55"}]
+    placed = await client.post(f"/v1/orders/{number}/place", data=json.dumps({**order, "lines": lines}))
+    token = {"consistency-token": placed.headers["consistency-token"]}
+    assert (await client.get(f"/v1/orders/order-details/{number}", headers=token)).status == 200
+    with psycopg.connect(conninfo(system.settings("orders-read"), "orders_read")) as connection:
+        connection.execute('UPDATE order_details_v2 SET total = 1 WHERE "order" = %s', [number])
+
+    def drift():
+        told = json.loads(system.headrace("watch", "--once", "--json").stdout)["projections"]
+        return {line["view"]: line["drift"] for line in told}["order-details"]
+
+    assert system.headrace("projection", "verify", "order-details", "--json").returncode == 5
+    assert drift() == 1
+    repaired = system.headrace("projection", "replay", "order-details", "--keys", f"{number}..{number}", "--json")
+    assert json.loads(repaired.stdout)["changed"] == [number]
+    async with asyncio.timeout(60):
+        while await asyncio.to_thread(drift):
+            continue

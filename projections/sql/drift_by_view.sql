@@ -1,0 +1,1 @@
+SELECT view, count(*) AS rows FROM drift GROUP BY view

@@ -1,0 +1,1 @@
+DELETE FROM drift WHERE view = %(view)s AND key <> ALL(%(wrong)s)
