@@ -36,8 +36,8 @@ from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.refolding.complete import complete, recorded
 from projections.refolding.republish import Republisher
-from projections.retry import Retry
 from projections.refolding.sampling import Sampler
+from projections.retry import Retry
 from projections.serving.live import Live
 from projections.serving.past import Past
 from projections.serving.service import Queries, read_side

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from decimal import Decimal
+from statistics import median
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -12,7 +11,6 @@ import typer
 import uvloop
 
 from domains.codec import decode
-from domains.kernel import Command, Decider, Domain, Event, Row, View
 from eventstore.bench.commands import bench, compared, measuring, show, surroundings, told
 from eventstore.bench.figures import Figure, Round
 from eventstore.bench.place import Place
@@ -24,6 +22,8 @@ from eventstore.records import Append, NewEvent
 from infra.native import here
 from infra.plan import CONSOLE, OPERATOR, Database
 from infra.postgres import conninfo
+from projections.bench.accounts import AT, DOMAIN, VIEW, body
+from projections.bench.loaded import Clock, under_load
 from projections.migrate import migrate
 from projections.projector import Projector
 from projections.refolding.beside import Beside, Standing
@@ -33,48 +33,9 @@ from projections.refolding.rebuild import rebuild as rebuild_view
 from projections.refolding.refold import PAGE, Source
 
 SINGLE = 2000
-AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 AT_ONCE = 64
 APPENDS_OF_ROW, EVENTS_OF_APPEND = 2, 5
 READ = Database("bench_read", "bench-migrate", ("bench-read", OPERATOR, CONSOLE))
-
-
-class Deposited(Event):
-    account: str
-    amount: Decimal
-    currency: str
-    note: str
-
-
-class Account(Row):
-    account: str
-    deposits: int = 0
-    total: Decimal = Decimal(0)
-    currency: str = ""
-    last_at: datetime | None = None
-
-
-def project(row: Account | None, event: Deposited) -> Account:
-    before = row or Account(account=event.account)
-    return before.model_copy(
-        update={
-            "deposits": before.deposits + 1,
-            "total": before.total + event.amount,
-            "currency": event.currency,
-            "last_at": event.occurred_at,
-        }
-    )
-
-
-VIEW = View("accounts", Account, "account", lambda event: event.account, project, ("currency",))
-DOMAIN = Domain(
-    "bench",
-    "account",
-    dict[str, type[Command]](),
-    {"bench.Deposited.v1": Deposited},
-    Decider(None, lambda state, _: state, lambda _state, _command: ()),
-    (VIEW,),
-)
 
 
 @bench.command()
@@ -83,6 +44,10 @@ def rebuild(
         int, typer.Option(min=1000, max=10_000_000, help="So many, in a tenth as many rows.")
     ] = 1_000_000,
     rounds: Annotated[int, typer.Option(min=1, max=99, help="Each figure is the median of so many rounds.")] = 3,
+    commands: Annotated[
+        int, typer.Option(min=0, max=100_000, help="So many a second arrive meanwhile; then nothing else is measured.")
+    ] = 0,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="So long they arrive alone at first.")] = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a view from the store: fold, copy, index, catch up, compare and swap."""
@@ -93,7 +58,13 @@ def rebuild(
             migrate(connection, DOMAIN)
             asyncio.run(complete(DOMAIN, owner, place.conninfo))
             migrate(connection, DOMAIN)
-        found = uvloop.run(measured(place, owner, events, rounds))
+        if commands:
+            reader = conninfo(here().settings(READ.principals[0]), READ.name)
+            rows = max(1, events // (APPENDS_OF_ROW * EVENTS_OF_APPEND))
+            load = under_load(place.conninfo, owner, reader, rows=rows, rate=commands, seconds=seconds)
+            found = {"events": events, **uvloop.run(load)}
+        else:
+            found = uvloop.run(measured(place, owner, events, rounds))
         show("rebuild", found | surroundings(place, len(body(0, 0))), as_json)
 
 
@@ -124,27 +95,19 @@ def deposits(row: int) -> Append:
     return Append(f"bench-{row}", made, AnyVersion())
 
 
-def body(row: int, number: int) -> bytes:
-    event = Deposited(
-        occurred_at=AT,
-        account=str(row),
-        amount=Decimal(number) / 4,
-        currency="GBP",
-        note="x" * 80,
-    )
-    return event.model_dump_json().encode()
-
-
 async def measured(place: Place, owner: str, events: int, rounds: int) -> dict[str, Any]:
     mine: list[Round] = []
     bound: list[Round] = []
     single: list[Round] = []
     made: list[Rebuilt] = []
+    foretold: list[float] = []
     async with PostgresStore.open(place.conninfo) as store, Standing.open(owner, DOMAIN) as standing:
         for number in range(rounds):
             told(f"round {number + 1} of {rounds}")
             bound.append(await read_and_decode(store))
-            made.append(await rebuild_view(standing, VIEW, store))
+            clock = Clock()
+            made.append(await rebuild_view(standing, VIEW, store, progress=clock.progress))
+            foretold.append(clock.told()["ratio_eta"])
             mine.append(Round(made[-1].events, made[-1].seconds))
             single.append(await event_by_event(standing, store))
     found = compared(Figure.of(mine))
@@ -152,6 +115,7 @@ async def measured(place: Place, owner: str, events: int, rounds: int) -> dict[s
         figure = Figure.of(rounds_of)
         found |= {name: {"events_per_second": figure.events_per_second}}
         found[f"ratio_to_{name}"] = found["events_per_second"] / figure.events_per_second
+    found["ratio_eta_at_a_tenth"] = median(foretold)
     return {"events": events, "rows": made[-1].rows, "passes": made[-1].passes, **found}
 
 

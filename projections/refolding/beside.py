@@ -83,6 +83,13 @@ class Standing:
     async def is_there(self, table: Table) -> bool:
         return bool((await self.one("is_there", {"name": table.name}))["there"])
 
+    async def rows(self, view: AnyView) -> int:
+        """How many the live table has; none, if there is no such table."""
+        live = Table(view)
+        if not await self.is_there(live):
+            return 0
+        return int((await self.one("count", {}, table=live.identifier))["rows"])
+
     async def run(self, name: str, told: Mapping[str, Any], **identifiers: Any) -> psycopg.AsyncCursor[Any]:
         return await self.connection.execute(sql.template(name).format(**identifiers), told)
 

@@ -9,7 +9,6 @@ from projections.refolding.beside import Standing
 from projections.refolding.rebuild import weight
 from projections.refolding.refold import fold
 from projections.rows import AnyView
-from projections.tables import Table
 
 SAMPLES, SAMPLE = 5, 1000
 
@@ -30,10 +29,7 @@ class Estimate:
 async def estimate(standing: Standing, view: AnyView, store: EventStore, memory: int) -> Estimate:
     """Raises `RebuildFailed`, `UnreadableEvent` and `StoreUnavailable`."""
     end = max((await standing.positions()).values(), default=0)
-    live = Table(view)
-    rows: int = 0
-    if await standing.is_there(live):
-        rows = (await standing.one("count", {}, table=live.identifier))["rows"]
+    rows = await standing.rows(view)
     held, read, began = dict[str, Row](), 0, perf_counter()
     for after in sorted({end * number // SAMPLES for number in range(SAMPLES)}):
         page = await store.read_log(after=after, limit=min(SAMPLE, end))

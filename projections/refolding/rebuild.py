@@ -28,6 +28,8 @@ NEAR = 500
 ROUNDS = 20
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.3
+# To copy, index and compare a row takes about as long as to fold so many events.
+ROW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,10 @@ async def rebuild(
         try:
             bounds = await standing.positions()
             refold = Refold(standing.domain, view, store, bounds, await standing.skipped(view))
-            filled = await fill(beside, refold, memory, tell)
+            work = Work(tell, await standing.rows(view))
+            filled = await fill(beside, refold, memory, work)
             await beside.stand_at(bounds)
+            work.copied(filled.rows)
             source = Source(standing.domain, store, filled.after)
             changed, events = await swap(standing, beside, source, "rebuild")
         except BaseException:
@@ -149,15 +153,31 @@ class Filled:
     after: int = 0
 
 
-async def fill(beside: Beside, refold: Refold, memory: int, progress: Progress) -> Filled:
+class Work:
+    """How much of a rebuild is done, counted in events; `rows` is how many there will be, as far as that is known."""
+
+    def __init__(self, progress: Progress, rows: int) -> None:
+        self._progress, self._rows = progress, rows
+        self._folded, self._all = 0, 0
+
+    def folded(self, events: int, of: int, rows: int) -> None:
+        self._folded, self._all, self._rows = events, of, max(self._rows, rows)
+        self._progress(events, of + ROW * self._rows)
+
+    def copied(self, rows: int) -> None:
+        """What is left is to compare them."""
+        self._progress(self._folded + ROW * rows // 2, self._all + ROW * rows)
+
+
+async def fill(beside: Beside, refold: Refold, memory: int, work: Work) -> Filled:
     """Folds all up to the bounds in memory, in as many passes as the limit makes needful, and copies the rows."""
     filled, ranges = Filled(), Ranges(memory)
     while ranges.first < HASHES:
         rows: dict[str, Row] = {}
         done = filled.passes
 
-        def tell(at: int, end: int, done: int = done) -> None:
-            progress(done * end + at, (done + ranges.passes) * end)
+        def tell(at: int, end: int, done: int = done, rows: dict[str, Row] = rows) -> None:
+            work.folded(done * end + at, (done + ranges.passes) * end, filled.rows + len(rows))
 
         async for page in refold.pages(tell):
             touched = refold.fold(page, rows, everything if ranges.whole else ranges.takes)
