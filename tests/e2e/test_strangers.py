@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from urllib.request import urlopen
 from uuid import uuid4
 
@@ -33,6 +34,7 @@ FACT = {
     "lines": [],
     "total": "1000000.00",
 }
+MOST_SECONDS = 10
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 LARGEST = 2 * 1024 * 1024 - 100
 ORIGIN = ("headrace-origin-topic", "headrace-origin-partition", "headrace-origin-offset")
@@ -49,11 +51,11 @@ class Stranger:
     codec: str = "none"
 
 
-def event(number, position=1, type="orders.OrderPlaced.v1", **fact):
+def event(number, position=1, type="orders.OrderPlaced.v1", stream="orders", version=1, **fact):
     """A record that is an event of ours in every respect, but one that the store does not have."""
-    stream = f"orders-{number}"
     data = json.dumps({**FACT, "order": number, **fact}).encode()
-    record = encode(RecordedEvent(position, stream, 1, uuid4(), type, AT, AT, data, Metadata()), "/orders")
+    made = RecordedEvent(position, f"{stream}-{number}", version, uuid4(), type, AT, AT, data, Metadata())
+    record = encode(made, f"/{stream}")
     return Stranger(partition(number), record.key, record.value, record.headers)
 
 
@@ -61,25 +63,43 @@ def partition(number):
     return partition_of(f"orders-{number}".encode(), domain.partitions)
 
 
+def without_id(value):
+    return json.dumps({name: part for name, part in json.loads(value).items() if name != "id"}).encode()
+
+
 def strangers(number, passed):
     """One of each kind; `passed` is a position that this order's partition has behind it."""
     good, where = event(number), partition(number)
-    yield Stranger(where, good.key, b"{not json", good.headers)
-    yield Stranger(where, good.key, b'{"hello": "world"}', good.headers)
-    yield Stranger(where, good.key, None, good.headers)
-    yield Stranger(where, good.key, b"[" * 100_000, good.headers)
-    yield Stranger(where, b"\xff\x00", os.urandom(1_000_000), [("x", b"\xff\xfe"), ("x", b""), ("y", None)])
-    yield Stranger(where, None, b"\x00" * LARGEST)
-    yield Stranger(where, b"", good.value, good.headers)
-    yield Stranger(where, None, None)
-    yield Stranger((where + 1) % domain.partitions, good.key, good.value, good.headers)
-    yield Stranger(where, good.key, good.value, [("ce_type", b"\xff\xfe"), *good.headers[:1]])
-    yield event(number, type="orders.OrderTeleported.v1")
-    yield event(number, lines="many")
-    yield event(number, position=passed)
-    yield event(number, position=2**61)
-    for codec in CODECS:
-        yield Stranger(where, good.key, b"{not json" * 1000, good.headers, codec)
+    text = [(name, b"text/plain" if name == "content-type" else value) for name, value in good.headers]
+    spoofed = [*good.headers, ("tenant", b"another"), ("principal", b"operator"), ("ce_actor", b"operator")]
+    odd = [("x", b"\xff\xfe"), ("x", b""), ("y", None)]
+    kinds = {
+        "not JSON": Stranger(where, good.key, b"{not json", good.headers),
+        "no CloudEvent": Stranger(where, good.key, b'{"hello": "world"}', good.headers),
+        "a wrong content type": Stranger(where, good.key, good.value, text),
+        "an unknown type": event(number, type="orders.OrderTeleported.v1"),
+        "a newer version": event(number, type="orders.OrderPlaced.v9"),
+        "a tombstone": Stranger(where, good.key, None, good.headers),
+        "a megabyte": Stranger(where, b"\xff\x00", os.urandom(1_000_000), odd),
+        "a header that is no UTF-8": Stranger(
+            where, good.key, good.value, [("ce_type", b"\xff\xfe"), *good.headers[:1]]
+        ),
+        "a header twice": Stranger(where, good.key, good.value, [*good.headers, *good.headers]),
+        "no id": Stranger(where, good.key, without_id(good.value), good.headers),
+        "spoofed headers": Stranger(where, good.key, good.value, spoofed),
+        "a gap in its sequence": event(number, version=7),
+        "a position that was passed": event(number, position=passed),
+        "a position from the future": event(number, position=2**61),
+        "another domain": event(number, type="accounts.Opened.v1", stream="accounts"),
+        "brackets": Stranger(where, good.key, b"[" * 100_000, good.headers),
+        "as large as can be": Stranger(where, None, b"\x00" * LARGEST),
+        "an empty key": Stranger(where, b"", good.value, good.headers),
+        "nothing": Stranger(where, None, None),
+        "another's partition": Stranger((where + 1) % domain.partitions, good.key, good.value, good.headers),
+        "data of another shape": event(number, lines="many"),
+        **{codec: Stranger(where, good.key, b"{not json" * 1000, good.headers, codec) for codec in CODECS},
+    }
+    return list(kinds.values())
 
 
 @pytest.fixture
@@ -98,8 +118,7 @@ def send(system):
                     "log_level": 0,
                 }
                 producers[stranger.codec] = Producer(librdkafka(system.settings("orders-write"), **more))
-            producer = producers[stranger.codec]
-            producer.produce(
+            producers[stranger.codec].produce(
                 domain.events_topic,
                 stranger.value,
                 stranger.key,
@@ -107,7 +126,7 @@ def send(system):
                 partition=stranger.partition,
                 on_delivery=lambda error, message, of=stranger: sent.append((of, error, message)),
             )
-            assert producer.flush(30) == 0
+        assert [producer.flush(30) for producer in producers.values()] == [0] * len(producers)
         assert [error for _, error, _ in sent] == [None] * len(sent)
         return {(message.partition(), message.offset()): stranger for stranger, _, message in sent}
 
@@ -133,12 +152,29 @@ def set_aside(records_of):
     return look
 
 
-def counted(system):
-    context = tls.client(system.settings("orders-read"))
-    with urlopen(f"https://127.0.0.1:{system.state.port('orders-read.health')}/metrics", context=context) as answer:
-        lines = answer.read().decode().splitlines()
-    name = 'headrace_projection_dead_letters_total{domain="orders"} '
-    return next(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+class Metrics:
+    """What the read side tells of itself."""
+
+    def __init__(self, system):
+        self._context = tls.client(system.settings("orders-read"))
+        self._address = f"https://127.0.0.1:{system.state.port('orders-read.health')}/metrics"
+
+    def sum(self, name):
+        """Over all partitions."""
+        with urlopen(self._address, context=self._context) as answer:  # noqa: S310
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"headrace_projection_{name}{{"))
+
+    def set_aside(self):
+        return self.sum("dead_letters_total")
+
+    async def back_at_the_end(self, set_aside):
+        """Waits until so many were set aside and nothing waits any more; how long it took."""
+        began = monotonic()
+        async with asyncio.timeout(MOST_SECONDS):
+            while self.set_aside() < set_aside or self.sum("behind_events"):
+                await asyncio.to_thread(lambda: None)
+        return monotonic() - began
 
 
 async def place(client, number):
@@ -158,6 +194,12 @@ async def seen(client, placed):
     assert (await answer.json())["total"] == "15.30"
 
 
+def spread(placed):
+    """One stranger of each kind, the kinds spread over the partitions of these orders."""
+    lanes = [strangers(told["stream"][7:], told["position"]) for told in placed]
+    return [kinds[number % len(lanes)] for number, kinds in enumerate(zip(*lanes, strict=True))]
+
+
 def one_of_each_partition():
     numbers = {}
     while len(numbers) < domain.partitions:
@@ -172,31 +214,30 @@ async def test_each_stranger_is_set_aside_as_it_came_and_the_good_around_it_are_
     before = [await place(client, number) for number in one_of_each_partition()]
     for placed in before:
         await seen(client, placed)
-    at_first = counted(system)
-    sent = {}
-    for placed in before:
-        told = await placed.json()
-        sent |= send(strangers(told["stream"][7:], told["position"]))
-        after = [await place(client, number) for number in one_of_each_partition()]
+    metrics = Metrics(system)
+    at_first = metrics.set_aside()
+    sent = send(spread([await placed.json() for placed in before]))
+    after = [await place(client, number) for number in one_of_each_partition()]
+    seconds = await metrics.back_at_the_end(at_first + len(sent))
     for placed in after:
         await seen(client, placed)
     found = set_aside(sent)
     assert found == {place: [(each.key, each.value, each.headers)] for place, each in sent.items()}
-    assert counted(system) - at_first == len(sent)
+    assert metrics.set_aside() - at_first == len(sent)
     assert (await client.get("/v1/orders/sales-by-country/Nowhere")).status == 404
     assert {part["name"]: part["state"] for part in system.status_json()["components"]}["orders-read"] == "running"
-    summary.append(f"strangers on the events topic: {len(sent)} sent, {len(found)} set aside as they came, once each")
+    summary.append(
+        f"strangers on the events topic: {len(sent)} kinds set aside as they came, once each: {seconds:.1f} s"
+    )
 
 
 @pytest.mark.timeout(300)
 async def test_a_worker_that_is_killed_among_strangers_loses_none_of_them(system, client, send, set_aside, summary):
-    first = [await place(client, number) for number in one_of_each_partition()]
+    first = [await (await place(client, number)).json() for number in one_of_each_partition()]
     sent, good = {}, []
     for _ in range(2):
-        for placed in first:
-            told = await placed.json()
-            sent |= send(strangers(told["stream"][7:], told["position"]))
-            good.append(await place(client, uuid4().hex[:12]))
+        sent |= send(spread(first))
+        good.append(await place(client, uuid4().hex[:12]))
         system.kill("orders-read")
         await asyncio.to_thread(system.up)
     # Behind the last stranger of each partition, so that whoever has seen these has met all strangers.
