@@ -327,9 +327,9 @@ if found():
         assert await page.ask("document.activeElement.className") == "jump"
         await page.ask(f"document.querySelector('tbody a[href=\"{PAGE}\"]').focus()")
         await page.press("Enter", text="\r")
-        await page.until(f"location.pathname === '{PAGE}' && document.body.textContent.includes('{number}')")
+        await page.until(f"location.pathname === '{PAGE}' && document.body?.textContent.includes('{number}')")
         await placed(client, f"{number}-live")
-        await page.until(f"document.querySelector('[sse-swap=rows]').textContent.includes('{number}-live')")
+        await page.until(f"document.querySelector('[sse-swap=rows]')?.textContent.includes('{number}-live')")
         grounds = []
         for scheme in ("light", "dark"):
             await page.scheme(scheme)
