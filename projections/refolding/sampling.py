@@ -17,6 +17,7 @@ from infra.kafka import partition_of
 from projections import sql
 from projections.errors import ProjectionError
 from projections.metrics import DRIFT_ROWS
+from projections.paging import Place
 from projections.postgres import PostgresDatabase
 from projections.refolding.drift import HOLD, SKIPS, SPOTS, as_it_is, columns_that_differ, note
 from projections.refolding.facts import of_one_stream
@@ -32,6 +33,7 @@ PAGE = 200
 ASKING = 30
 PAUSE_SECONDS = 5.0
 ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+CHOSEN = sql.template("chosen")
 SUSPECTS, COUNT = sql.text("drift_suspects"), sql.text("drift_count")
 
 
@@ -45,7 +47,7 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Places:
+class Next:
     """Where a view is looked at next: after which key of its table, and after which position of the log."""
 
     key: str = ""
@@ -64,7 +66,7 @@ class Sampler:
     store: EventStore
     database: PostgresDatabase
     rate: float
-    _places: dict[str, Places] = field(default_factory=dict)
+    _places: dict[str, Next] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @asynccontextmanager
@@ -110,7 +112,7 @@ class Sampler:
 
     async def _touched(self, view: AnyView) -> set[str]:
         """The keys that the next events of the log touch."""
-        place = self._places.setdefault(view.name, Places())
+        place = self._places.setdefault(view.name, Next())
         page = await self.store.read_log(after=place.position, limit=ROWS)
         place.position = page[-1].position if len(page) == ROWS else 0
         keys = set[str]()
@@ -125,6 +127,7 @@ class Sampler:
 
     async def _taken(self, view: AnyView, touched: set[str]) -> Sample:
         table, place = Table(view), self._places[view.name]
+        at = Place(key=place.key)
         async with self.database.transaction() as transaction:
             execute, told = transaction.execute, {"view": table.name}
             await execute(ONE_MOMENT, {})
@@ -133,9 +136,10 @@ class Sampler:
             skips = await (await execute(SKIPS, told)).fetchall()
             spots = await (await execute(SPOTS, told)).fetchall()
             suspects = await (await execute(SUSPECTS, told | {"limit": ROWS})).fetchall()
-            following = await (await execute(table.page(()), {"after": place.key, "limit": ROWS})).fetchall()
+            following = await (await execute(table.page((), at), {"after": at.key, "limit": ROWS})).fetchall()
             keys = touched | {row["key"] for row in suspects}
-            known = await (await execute(table.load, {"keys": list(keys)})).fetchall()
+            chosen = CHOSEN.format(columns=table.listed, table=table.identifier, key=table.key)
+            known = await (await execute(chosen, {"keys": list(keys)})).fetchall()
         place.key = following[-1][view.key] if len(following) == ROWS else ""
         live: dict[str, Row | None] = dict.fromkeys(keys)
         live |= {row[view.key]: as_it_is(view, row) for row in (*known, *following)}

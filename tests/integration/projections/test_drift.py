@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from domains.codec import decode
@@ -106,7 +107,7 @@ async def test_an_event_that_was_left_out_is_named_by_its_position(read_database
 
 async def test_an_event_that_was_folded_twice_is_found_and_named_by_its_position(read_database, store):
     events = await store.read_log()
-    twice = replace(events[12], position=13 + domain.partitions)
+    twice = structs.replace(events[12], position=13 + domain.partitions)
     assert twice.type == "orders.LinesReturned.v1"
     await project(read_database[1], [*events, twice])
     for view, key, column in ((DETAILS, "2", "credited"), (COUNTRIES, "United Kingdom", "returns")):
