@@ -1,6 +1,7 @@
 """A worker to be killed: lane_process.py <faust|direct> <domain>."""
 
 import asyncio
+import signal
 import sys
 
 from infra.logs import Lines
@@ -19,8 +20,10 @@ async def main(lane: str, name: str) -> None:
     place = conninfo(settings, read_database(domain))
     publisher = KafkaPublisher(settings, domain)
     worker = Worker(domain, PostgresDatabase(place, domain), publisher, Lines("lane"), lambda: None)
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     async with LANES[lane](settings, domain, worker, PostgresDatabase(place, domain)).running():
-        await asyncio.Event().wait()
+        await over.wait()
 
 
 if __name__ == "__main__":

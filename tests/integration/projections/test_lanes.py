@@ -5,9 +5,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from time import monotonic
 from uuid import uuid4
 
 import psycopg
@@ -29,7 +29,12 @@ from tests.integration.projections.counting import AT, counting
 
 PROCESS = Path(__file__).with_name("lane_process.py")
 EVENTS = int(os.environ.get("HEADRACE_TEST_LANE_EVENTS", "3000"))
-SEED = 20
+SEED = int(os.environ.get("HEADRACE_TEST_SEED", "20"))
+# So long, after the short script, something happens to a worker every two seconds.
+CHAOS_SECONDS = int(os.environ.get("HEADRACE_TEST_CHAOS_SECONDS", "0"))
+STEP_SECONDS, STEP_EVENTS, STOPPED_SECONDS = 2, 2000, 30
+ACTIONS = ("join", "kill", "leave", "stop")
+SIGNALS = {"kill": signal.SIGKILL, "leave": signal.SIGTERM, "stop": signal.SIGSTOP}
 EACH = SQL("SELECT counter, count FROM {}")
 
 
@@ -85,25 +90,62 @@ class Store:
         return self.counts.total()
 
 
-@asynccontextmanager
-async def worker(floor, domain, lane):
-    name = f"{domain.name}-read"
-    environment = plain_environment() | told(floor.state, floor.credentials / name, floor.plan, name)
-    path = {"PYTHONPATH": str(Path(__file__).parents[3])}
-    running = await asyncio.create_subprocess_exec(
-        sys.executable, PROCESS, lane, domain.name, env=environment | path, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        yield running
-    finally:
-        if running.returncode is None:
-            running.kill()
-        await running.wait()
+class Crew:
+    """Workers of one domain: they come, go, are killed, and are stopped for a while, but one is always at work."""
+
+    def __init__(self, floor, domain, lane):
+        name = f"{domain.name}-read"
+        environment = plain_environment() | told(floor.state, floor.credentials / name, floor.plan, name)
+        self._environment = environment | {"PYTHONPATH": str(Path(__file__).parents[3])}
+        self._call = [sys.executable, PROCESS, lane, domain.name]
+        self._working, self._stopped, self._done = [], [], Counter()
+
+    async def join(self):
+        quiet = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
+        self._working.append(await asyncio.create_subprocess_exec(*self._call, env=self._environment, **quiet))
+
+    async def act(self, chance, actions=ACTIONS):
+        """One of these, as far as it can be."""
+        working = len(self._working)
+        possible = ["join"] if working < 2 else [one for one in actions if one != "join" or working < 4]
+        action = chance.choice(possible)
+        self._done[action] += 1
+        if action == "join":
+            await self.join()
+            return
+        one = self._working.pop(chance.randrange(len(self._working)))
+        one.send_signal(SIGNALS[action])
+        if action == "stop":
+            self._stopped.append((monotonic(), one))
+        else:
+            await one.wait()
+
+    def resume(self, older_than=0.0):
+        for since, one in list(self._stopped):
+            if monotonic() - since >= older_than:
+                self._stopped.remove((since, one))
+                one.send_signal(signal.SIGCONT)
+                self._working.append(one)
+
+    async def end(self):
+        for one in (*self._working, *(stopped for _, stopped in self._stopped)):
+            one.kill()
+            await one.wait()
+
+    def __str__(self):
+        return ", ".join(f"{action} {times}" for action, times in sorted(self._done.items()))
 
 
-@pytest.mark.timeout(240)
-async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(floor, domain, lane):
-    store = Store(floor, domain)
+@pytest.fixture
+async def crew(floor, domain, lane):
+    crew = Crew(floor, domain, lane)
+    yield crew
+    await crew.end()
+
+
+@pytest.mark.timeout(240 + 2 * CHAOS_SECONDS)
+async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(floor, domain, lane, crew, request):
+    store, chance = Store(floor, domain), Random(SEED)
     place = parameters(conninfo(floor.settings(f"{domain.name}-read"), read_database(domain)))
 
     def held(table):
@@ -112,25 +154,33 @@ async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(flo
 
     async def counted(least):
         """What is counted, as soon as it is so much."""
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(90 + CHAOS_SECONDS):
             while True:
                 if (total := held("sums_v1").get("all", 0)) >= least:
                     return total, held("counts_v1")
                 await asyncio.sleep(0.02)
 
     share = EVENTS // 4
-    async with worker(floor, domain, lane) as first, worker(floor, domain, lane) as second:
+    await crew.join()
+    await crew.join()
+    for action in ("kill", "join", "stop"):
         store.publish(share)
-        await counted(share // 2)
-        first.kill()
-        store.publish(share)
-        await counted(share + share // 2)
-        second.send_signal(signal.SIGSTOP)
-        store.publish(share)
-        async with worker(floor, domain, lane):
-            await counted(2 * share)
-            second.send_signal(signal.SIGCONT)
-            store.publish(EVENTS - store.total)
-            assert await counted(EVENTS) == (EVENTS, store.counts)
+        await counted(store.total - share // 2)
+        await crew.act(chance, [action])
+    store.publish(share // 2)
+    await counted(store.total)
+    began, steps = monotonic(), 0
+    while monotonic() - began < CHAOS_SECONDS:
+        steps += 1
+        crew.resume(older_than=STOPPED_SECONDS)
+        await crew.act(chance)
+        while monotonic() - began < STEP_SECONDS * steps:
+            store.publish(STEP_EVENTS // 10)
+            await asyncio.sleep(STEP_SECONDS / 10)
+    crew.resume()
+    store.publish(max(1, EVENTS - store.total))
+    assert await counted(store.total) == (store.total, store.counts)
     with psycopg.connect(**place) as connection:
-        assert connection.execute("SELECT max(position) FROM positions").fetchone() == (EVENTS,)
+        assert connection.execute("SELECT max(position) FROM positions").fetchone() == (store.total,)
+    said = f"{lane} lane, seed {SEED}: {store.total} events in {len(store.counts)} counters, all exact after: {crew}"
+    request.config.pluginmanager.get_plugin("terminalreporter").write_line(f"\n{said}")
