@@ -43,9 +43,9 @@ class Watched:
     rate: float
     eta: float | None
     parked: int
-    drift: int
     error: str | None
     last_row: dict[str, Any] | None
+    drift: int = 0
 
 
 @asynccontextmanager
