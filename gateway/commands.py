@@ -1,8 +1,13 @@
-"""headrace api record | check"""
+"""headrace api record | check | client"""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import typer
@@ -20,6 +25,7 @@ app = typer.Typer()
 api = typer.Typer(no_args_is_help=True, help="Hold the addresses of today against what was promised.")
 app.add_typer(api, name="api")
 
+GENERATOR = "openapi-python-client"
 FOLDER = Path("tests/api")
 Folder = Annotated[Path, typer.Option("--folder", help="Where the recorded documents are.")]
 
@@ -52,6 +58,27 @@ def check(
         show(found)
     if any(change.breaking for change in found):
         raise typer.Exit(Exit.UNVERIFIED)
+
+
+@api.command("client")
+def client(
+    folder: Annotated[Path, typer.Argument(help="Where the package goes; there must be nothing yet.")],
+    version: Annotated[int | None, typer.Option("--api", help="The version of the addresses; all.")] = None,
+) -> None:
+    """Write a typed Python client of the gateway: a package, generated from the OpenAPI document of today."""
+    places = os.pathsep.join((str(Path(sys.prefix) / "client" / "bin"), os.environ.get("PATH", "")))
+    if (found := shutil.which(GENERATOR, path=places)) is None:
+        raise fail(f"{GENERATOR} is not here", Exit.FAILURE, f"pip install {GENERATOR}, in an environment of its own")
+    with NamedTemporaryFile("w", suffix=".json") as described:
+        described.write(text(document(discover(), version)))
+        described.flush()
+        call = [found, "generate", "--fail-on-warning", "--meta", "uv", "--path", described.name]
+        call += ["--output-path", str(folder)]
+        environment = {**os.environ, "PATH": places}
+        done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise fail(f"no client was generated:\n{done.stdout}{done.stderr}")
+    out.print(str(folder))
 
 
 def show(found: list[Change]) -> None:

@@ -64,7 +64,7 @@ KEY = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[ -.0-\
 HEADERS = {
     "Idempotency-Key": {"type": "string", "pattern": r'^"[!#-\[\]-~]{1,200}"$'},
     "If-Match": {"type": "string", "pattern": '^"[1-9][0-9]{0,17}"$', "description": "It excludes If-None-Match."},
-    "If-None-Match": {"const": "*"},
+    "If-None-Match": {"type": "string", "pattern": "^[*]$"},
 }
 AS_OF = ("as_of", "query", {"type": "string", "format": "date-time", "description": "Answers as it was then."})
 COUNT = {"type": "integer", "minimum": 1, "maximum": 500}
@@ -122,7 +122,8 @@ class Part:
         schemas: dict[str, Any] = found["$defs"]
         for command in commands:
             without(schemas[command.__name__], self._domain.identity)
-        return {f"{self._prefix}.{name}": schema for name, schema in schemas.items()}
+        # A schema has one name, its key: its title is the same in each version, and for what is sent and answered.
+        return {f"{self._prefix}.{name}": without_title(schema) for name, schema in schemas.items()}
 
     def paths(self) -> dict[str, Any]:
         base = f"/v{self._version.number}/{self._domain.name}"
@@ -217,6 +218,10 @@ class Part:
 def without(schema: dict[str, Any], field: str) -> None:
     schema["properties"].pop(field, None)
     schema["required"] = [name for name in schema.get("required", []) if name != field]
+
+
+def without_title(schema: dict[str, Any]) -> dict[str, Any]:
+    return {word: value for word, value in schema.items() if word != "title"}
 
 
 def field(model: type[BaseModel], name: str) -> dict[str, Any]:
