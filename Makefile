@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests of processes and servers as a whole; the other lane of `make test` has all the rest.
 WHOLE := tests/e2e tests/integration/infra tests/integration/gateway
+# What holds at any issuer.
+IDENTITY := $(addprefix tests/integration/gateway/test_,identity.py login.py tokens.py) tests/e2e/test_identity.py
 
-.PHONY: help demo test system parts lint unit up down install clean
+.PHONY: help demo test test-keycloak system parts lint unit up down install clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   start everything, load real sales, show a projected view"
 	@echo "make test   lint, types, architecture and all tests"
+	@echo "make test-keycloak   the tests of identity, at a Keycloak that is fetched and started for them"
 	@echo "make up     start everything; make down stops it"
 	@echo "make clean  remove the virtual environment and all state"
 
@@ -25,8 +28,14 @@ $(VENV)/runtime.stamp: infra/locks/runtime.txt infra/locks/java.txt pyproject.to
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/dev.stamp: infra/locks/dev.txt $(VENV)/runtime.stamp
+$(VENV)/dev.stamp: infra/locks/dev.txt $(VENV)/client.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/dev.txt
+	@touch $@
+
+# What generates clients does not go together with our own libraries, so it has an environment of its own.
+$(VENV)/client.stamp: infra/locks/client.txt $(VENV)/runtime.stamp
+	$(PYTHON) -m venv $(VENV)/client
+	$(VENV)/client/bin/pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/client.txt
 	@touch $@
 
 install: $(VENV)/runtime.stamp
@@ -53,6 +62,10 @@ test: $(VENV)/dev.stamp
 
 system: $(VENV)/dev.stamp
 	$(BIN)/pytest -q $(WHOLE) 2>&1 | sed -u 's/^/system | /'
+
+# The same tests of identity, with Keycloak in place of the development issuer. Maven fetches it, once.
+test-keycloak: $(VENV)/dev.stamp
+	$(BIN)/pytest -v --timeout 600 --issuer keycloak $(IDENTITY)
 
 parts: lint
 	$(BIN)/pytest -q $(WHOLE:%=--ignore=%) 2>&1 | sed -u 's/^/parts  | /'

@@ -88,6 +88,7 @@ def write_side(domain: Domain) -> Plan:
             ),
         ),
         scopes=domain.every_scope,
+        claims=(domain.owner,) if domain.owner else (),
         processes=(
             Process(writer, "domains", (domain.name,), writer, ("kafka", "postgres", "issuer"), (domain.name, "write")),
         ),

@@ -1,4 +1,4 @@
-"""headrace up | down | status | doctor | token | login | logout | topics"""
+"""headrace up | down | status | doctor | token | realm | login | logout | topics"""
 
 import webbrowser
 from collections.abc import Iterator
@@ -12,8 +12,10 @@ from rich.table import Table
 
 from infra import tokens
 from infra.console import Exit, clear_errors, err, fail, out, show_json
+from infra.device import Asked
 from infra.errors import NotRunning
 from infra.kafka import MECHANISM, PROTOCOL, librdkafka
+from infra.keycloak import realm
 from infra.login import Login
 from infra.native import Native, here
 from infra.native.doctor import examine
@@ -110,12 +112,21 @@ def token(
         )
 
 
+@app.command("realm")
+def show_realm() -> None:
+    """Print the realm with which Keycloak is an issuer for this system, as JSON to import."""
+    with clear_errors():
+        system = here()
+        show_json(realm(system.plan, system.settings(OPERATOR).oidc_audience))
+
+
 @app.command("login")
 def log_in(
     scope: Annotated[
         str | None, typer.Option(help="Scopes, separated by spaces; all that you have when left out.")
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the login page, or only print its address.")] = True,
+    device: Annotated[bool, typer.Option("--device", help="Log in on another device, by a code.")] = False,
 ) -> None:
     """Log in as a person, in a browser. `headrace call` then acts in your name."""
 
@@ -124,8 +135,13 @@ def log_in(
         if browser:
             webbrowser.open(address)
 
+    def show_code(asked: Asked) -> None:
+        shorter = f", or open {asked.whole_address}" if asked.whole_address else ""
+        err.print(f"On any device, open {asked.address} and type in {asked.user_code}{shorter}", markup=False)
+
     with clear_errors():
-        login_of(here()).begin((scope or "").split(), show)
+        login, scopes = login_of(here()), (scope or "").split()
+        login.begin_elsewhere(scopes, show_code) if device else login.begin(scopes, show)
     err.print("logged in")
 
 

@@ -25,23 +25,18 @@ async def fetch_keys(issuer: str, tls: ssl.SSLContext) -> Keys:
     """By key id: the algorithms and the public key. Raises `IssuerUnavailable`."""
     connector = aiohttp.TCPConnector(ssl=tls, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, trust_env=False) as session:
-        address = endpoint(await discover(session, issuer), "jwks_uri", issuer)
+        discovery = await document(session, issuer.rstrip("/") + WELL_KNOWN)
+        address = endpoint(discovery, "jwks_uri", issuer)
         keys = usable((await document(session, address)).get("keys"))
     if not keys:
         raise IssuerUnavailable("it has no key that can be used")
     return keys
 
 
-async def discover(session: aiohttp.ClientSession, issuer: str) -> Mapping[str, Any]:
-    """The issuer's discovery document."""
-    found = await document(session, issuer.rstrip("/") + WELL_KNOWN)
-    if found.get("issuer") != issuer:
-        raise IssuerUnavailable("its discovery document is of another issuer")
-    return found
-
-
 def endpoint(discovery: Mapping[str, Any], name: str, issuer: str) -> str:
-    """An address that the discovery document names, if it is the issuer's own."""
+    """An address that an issuer's discovery document names, if both are its own. Raises `IssuerUnavailable`."""
+    if discovery.get("issuer") != issuer:
+        raise IssuerUnavailable("its discovery document is of another issuer")
     address = discovery.get(name)
     if not isinstance(address, str) or origin(address) != origin(issuer):
         raise IssuerUnavailable(f"its discovery document has a {name} at another address")

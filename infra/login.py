@@ -1,26 +1,24 @@
-"""People log in: authorization code with PKCE (RFC 7636) over a loopback address (RFC 8252), against any issuer.
+"""People log in, at any issuer: authorization code with PKCE (RFC 7636) over a loopback address (RFC 8252), or a code
+that they type in on another device (RFC 8628).
 
 What comes of it is kept in a file that only its owner can read, and renewed while the issuer allows it.
 """
 
-import asyncio
 import secrets
-import ssl
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from time import monotonic, time
-from typing import Any
+from time import monotonic, sleep, time
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import aiohttp
 import orjson
 
-from infra.errors import InfraError, IssuerUnavailable, NotRunning
-from infra.jwks import TIMEOUT, discover, endpoint
+from infra.device import GRANT, Asked, Pause, polled
+from infra.errors import InfraError, NotRunning
 from infra.pki import write
+from infra.tokens import Answer, Issuer, given
 
 FILE = "login.json"
 CLIENT = "headrace-cli"
@@ -34,16 +32,14 @@ class Login:
     """Logs somebody in at an issuer, and keeps his tokens in a folder."""
 
     def __init__(self, issuer: str, ca_file: Path, folder: Path, client: str = CLIENT) -> None:
-        self._issuer, self._client, self._file = issuer, client, folder / FILE
-        self._tls = ssl.create_default_context(cafile=str(ca_file))
+        self._issuer, self._client, self._file = Issuer(issuer, ca_file), client, folder / FILE
 
     def begin(self, scopes: Iterable[str], show: Show, patience: float = PATIENCE_SECONDS) -> None:
         """Shows the address of the login page, waits for what comes back, and keeps the tokens.
 
         Raises `InfraError` if the login is refused or answered by somebody else, `NotRunning` if nobody answers.
         """
-        verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
-        challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
+        (verifier, challenge), state = proof(), secrets.token_urlsafe(24)
         with Waiting() as waiting:
             asked = {
                 "response_type": "code",
@@ -54,17 +50,23 @@ class Login:
                 "code_challenge": challenge,
                 "code_challenge_method": "S256",
             }
-            show(f"{self._endpoint('authorization_endpoint')}?{urlencode(asked)}")
+            show(f"{self._issuer.endpoint('authorization_endpoint')}?{urlencode(asked)}")
             answer = waiting.answer(patience)
-        check(answer, state, self._issuer)
-        self._redeem(
-            {
-                "grant_type": "authorization_code",
-                "code": answer.get("code", ""),
-                "redirect_uri": waiting.address,
-                "code_verifier": verifier,
-            }
-        )
+        check(answer, state, self._issuer.address)
+        shown = {"code": answer.get("code", ""), "redirect_uri": waiting.address, "code_verifier": verifier}
+        self._keep(self._ask({"grant_type": "authorization_code", **shown}))
+
+    def begin_elsewhere(self, scopes: Iterable[str], show: Callable[[Asked], object], pause: Pause = sleep) -> None:
+        """Shows where and with which code to log in on any other device, waits for it, and keeps the tokens (RFC 8628).
+
+        Raises `InfraError` if the login is refused, `NotRunning` if nobody logs in while the code holds.
+        """
+        verifier, challenge = proof()
+        form = {"scope": " ".join(scopes), "code_challenge": challenge, "code_challenge_method": "S256"}
+        asked = Asked.of(self._ask(form, "device_authorization_endpoint"))
+        show(asked)
+        shown = {"grant_type": GRANT, "device_code": asked.device_code, "code_verifier": verifier}
+        self._keep(polled(lambda: self._ask(shown), asked, pause))
 
     def token(self) -> str | None:
         """A token that is still valid, renewed if need be; None if nobody is logged in at this issuer."""
@@ -72,30 +74,28 @@ class Login:
             kept = orjson.loads(self._file.read_bytes())
         except (FileNotFoundError, ValueError):
             return None
-        if kept.get("issuer") != self._issuer or kept.get("client") != self._client:
+        if kept.get("issuer") != self._issuer.address or kept.get("client") != self._client:
             return None
         if kept["expires_at"] - EARLY_SECONDS > time():
             return str(kept["access_token"])
         if not kept.get("refresh_token"):
             return None
-        renewed = self._redeem({"grant_type": "refresh_token", "refresh_token": kept["refresh_token"]}, kept)
+        shown = {"grant_type": "refresh_token", "refresh_token": kept["refresh_token"]}
+        renewed = self._keep(self._ask(shown), kept)
         return str(renewed["access_token"])
 
     def end(self) -> None:
         """Forgets the tokens."""
         self._file.unlink(missing_ok=True)
 
-    def _redeem(self, form: dict[str, str], before: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-        answer = asyncio.run(self._post(form | {"client_id": self._client}))
+    def _keep(self, answer: Answer, before: Answer | None = None) -> Answer:
+        """Keeps tokens, or forgets those that there were when none are given. Raises `InfraError` with the refusal."""
         if "access_token" not in answer:
             self.end()
-            raise InfraError(
-                f"the issuer gives no token: {answer.get('error_description') or answer.get('error')}", "headrace login"
-            )
         kept = {
-            "issuer": self._issuer,
+            "issuer": self._issuer.address,
             "client": self._client,
-            "access_token": answer["access_token"],
+            "access_token": given(answer, "headrace login")["access_token"],
             "refresh_token": answer.get("refresh_token") or (before or {}).get("refresh_token"),
             "expires_at": time() + float(answer.get("expires_in", 60)),
         }
@@ -103,27 +103,14 @@ class Login:
         write(self._file, orjson.dumps(kept))
         return kept
 
-    def _endpoint(self, name: str) -> str:
-        return asyncio.run(self._found(name))
+    def _ask(self, form: Mapping[str, str], endpoint: str = "token_endpoint") -> Answer:
+        return self._issuer.post(endpoint, {**form, "client_id": self._client})
 
-    async def _found(self, name: str) -> str:
-        try:
-            async with self._session() as session:
-                return endpoint(await discover(session, self._issuer), name, self._issuer)
-        except IssuerUnavailable as error:
-            raise NotRunning(f"the token issuer does not answer: {error}", "headrace up") from None
 
-    async def _post(self, form: dict[str, str]) -> Mapping[str, Any]:
-        address = await self._found("token_endpoint")
-        try:
-            async with self._session() as session, session.post(address, data=form, allow_redirects=False) as answer:
-                found: Mapping[str, Any] = orjson.loads(await answer.read())
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise NotRunning(f"the token issuer does not answer: {error!r}") from None
-        return found
-
-    def _session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._tls), timeout=TIMEOUT, trust_env=False)
+def proof() -> tuple[str, str]:
+    """A secret, and the challenge that whoever shows the secret later on has answered (S256)."""
+    verifier = secrets.token_urlsafe(48)
+    return verifier, urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
 
 
 def check(answer: Mapping[str, str], state: str, issuer: str) -> None:

@@ -74,7 +74,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`scopes` is every scope that a token can have."""
+    """`scopes` is every scope that a token can have, `claims` what it can say of a person besides."""
 
     topics: tuple[Topic, ...] = ()
     acls: tuple[Acl, ...] = ()
@@ -82,6 +82,7 @@ class Plan:
     jobs: tuple[Job, ...] = ()
     processes: tuple[Process, ...] = ()
     scopes: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
 
     def __add__(self, other: "Plan") -> "Plan":
         return Plan(
@@ -91,6 +92,7 @@ class Plan:
             self.jobs + other.jobs,
             self.processes + other.processes,
             self.scopes + other.scopes,
+            self.claims + other.claims,
         )
 
     @property

@@ -23,6 +23,10 @@ DATABASE = Database("contract_events", "contract-migrate", ("contract-write",))
 READ = Database("contract_read", "orders-migrate", ("orders-read", "operator", "console"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--issuer", choices=("development", "keycloak"), default="development", help="who gives tokens")
+
+
 @pytest.fixture(scope="session")
 def floor():
     """PostgreSQL and Kafka, empty: in containers where a Docker engine answers, else on this machine.

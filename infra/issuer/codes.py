@@ -80,8 +80,7 @@ class Codes:
 
     def code(self, asked: Asked, name: str, person: Person) -> str:
         """A code for somebody who has logged in. Raises `GrantRefused` when he may not have what was asked for."""
-        scopes = allowed(" ".join(asked.scopes), person.scopes)
-        login = Login(asked.client, name, person, scopes, token_urlsafe(), monotonic() + CODE_SECONDS)
+        login = begun(asked.client, name, person, asked.scopes, monotonic() + CODE_SECONDS)
         return keep(self._codes, token_urlsafe(), (asked, login))
 
     def redeem(self, form: Mapping[str, str]) -> Login:
@@ -92,9 +91,7 @@ class Codes:
         if asked is None or login is None or login.until < monotonic():
             raise refused()
         keep(self._used, code, login.family)
-        verifier = form.get("code_verifier", "")
-        made = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
-        if VERIFIER.fullmatch(verifier) is None or not compare_digest(made, asked.challenge):
+        if not proves(form.get("code_verifier", ""), asked.challenge):
             raise refused()
         if form.get("redirect_uri") != asked.redirect_uri or form.get("client_id") != asked.client:
             raise refused()
@@ -120,6 +117,17 @@ class Codes:
             for token in [token for token, login in self._refresh.items() if login.family == family]:
                 del self._refresh[token]
             raise refused()
+
+
+def begun(client: str, name: str, person: Person, scopes: tuple[str, ...], until: float) -> Login:
+    """Raises `GrantRefused` when a person may not have all of these scopes; without any he gets all that he has."""
+    return Login(client, name, person, allowed(" ".join(scopes), person.scopes), token_urlsafe(), until)
+
+
+def proves(verifier: str, challenge: str) -> bool:
+    """Whether the challenge (S256) was made of this secret."""
+    made = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
+    return VERIFIER.fullmatch(verifier) is not None and compare_digest(made.encode(), challenge.encode())
 
 
 def keep(where: OrderedDict[str, T], secret: str, what: T) -> str:

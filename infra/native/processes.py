@@ -10,7 +10,8 @@ from pathlib import Path
 from infra.native.state import State
 from infra.plan import Plan, Process
 
-CHOSEN = ("HEADRACE_PROJECTION_LANE", "HEADRACE_VERIFY_RATE")  # what a person may choose for all processes
+ISSUER = "HEADRACE_OIDC_ISSUER"
+CHOSEN = ("HEADRACE_PROJECTION_LANE", "HEADRACE_VERIFY_RATE", ISSUER)  # what a person may choose for all processes
 
 
 def told(state: State, credentials: Path, plan: Plan, principal: str, process: Process | None = None) -> dict[str, str]:
@@ -24,7 +25,7 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
         "HEADRACE_KAFKA_BOOTSTRAP": f"127.0.0.1:{state.port('kafka.api')}",
         "HEADRACE_POSTGRES_HOST": "127.0.0.1",
         "HEADRACE_POSTGRES_PORT": str(state.port("postgres.api")),
-        "HEADRACE_OIDC_ISSUER": f"https://127.0.0.1:{state.port('issuer.api')}",
+        ISSUER: f"https://127.0.0.1:{state.port('issuer.api')}",
         **{name: os.environ[name] for name in CHOSEN if name in os.environ},
     }
     if process is not None:
@@ -33,6 +34,11 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
         if process.asks:
             settings["HEADRACE_SERVICES"] = json.dumps(services(state, plan, process.asks))
     return settings
+
+
+def own(plan: Plan) -> tuple[Process, ...]:
+    """The processes of a plan; where a person has chosen another issuer, the development issuer is none of them."""
+    return tuple(process for process in plan.processes if process.name != "issuer" or ISSUER not in os.environ)
 
 
 def services(state: State, plan: Plan, sides: Collection[str]) -> dict[str, dict[str, str]]:

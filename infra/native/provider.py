@@ -14,7 +14,7 @@ import psycopg
 from infra import databases, notes
 from infra.errors import StartFailed
 from infra.native import clients, kafka, postgres, tools
-from infra.native.processes import plain_environment, ready_reason, told
+from infra.native.processes import own, plain_environment, ready_reason, told
 from infra.native.state import State
 from infra.native.status import CRASHED, RUNNING, STOPPED, WAITING, ComponentStatus
 from infra.native.supervisor import Supervisor
@@ -58,7 +58,7 @@ class Native:
 
     @property
     def components(self) -> tuple[str, ...]:
-        return (*SERVERS, *(process.name for process in self.plan.processes))
+        return (*SERVERS, *(process.name for process in own(self.plan)))
 
     @property
     def ca_file(self) -> Path:
@@ -78,7 +78,7 @@ class Native:
             clients.first_person(self.credentials / "issuer", OPERATOR, self.plan.scopes)
             lanes = {"postgres": self._bring_up_postgres, "kafka": self._bring_up_kafka}
             together([partial(lane, say) for name, lane in lanes.items() if name in wanted])
-            processes = [process for process in self.plan.processes if process.name in wanted]
+            processes = [process for process in own(self.plan) if process.name in wanted]
             for process in processes:
                 self._start_process(process, say)
             together([partial(self._await_process, process, say) for process in processes])

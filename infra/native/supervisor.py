@@ -63,9 +63,9 @@ class Supervisor:
         self._children[name] = child
         self._state.started(name, child.pid)
 
-    def wait_until_ready(self, name: str, reason: Callable[[], str | None]) -> None:
+    def wait_until_ready(self, name: str, reason: Callable[[], str | None], seconds: float = START_SECONDS) -> None:
         """Returns when `reason` gives none any more. Raises `StartFailed` with the last log lines."""
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + seconds
         while (waits_for := reason()) is not None:
             if self._state.running(name) is None:
                 raise StartFailed(f"{name} ended while it started:\n{self._tail_text(name)}", "headrace doctor")

@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 
 from infra.errors import InfraError, IssuerUnavailable, TokenRefused
-from infra.jwks import TIMEOUT, discover, endpoint
+from infra.jwks import TIMEOUT, WELL_KNOWN, document, endpoint
 from infra.login import check
 from infra.oidc import Verifier
 from infra.settings import Settings
@@ -82,7 +82,7 @@ class Login:
     async def _endpoint(self, name: str) -> str:
         try:
             async with self._session() as session:
-                return endpoint(await discover(session, self._issuer), name, self._issuer)
+                return endpoint(await document(session, self._issuer.rstrip("/") + WELL_KNOWN), name, self._issuer)
         except IssuerUnavailable as error:
             raise unavailable(error) from None
 

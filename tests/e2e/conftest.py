@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
@@ -16,13 +17,17 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from domains.orders import domain
+from infra.issuer.people import FILE as PEOPLE
 from infra.kafka import librdkafka
 from infra.native import Native
 from infra.native.provider import SERVERS
 from infra.native.supervisor import Supervisor
+from infra.pki import write
 from infra.plan import KAFKA_UI, OPERATOR, assemble
 from infra.web import tls
 from tests.containers import ContainerSupervisor, engine_answers
+from tests.integration.gateway.issuers import CUSTOMER, PASSWORD, person
+from tests.keycloak import Keycloak
 
 SUMMARY = pytest.StashKey[list[str]]()
 BANK = Path(__file__).parents[1] / "samples" / "bank"
@@ -41,6 +46,10 @@ class Installed(Native):
         self._contained = engine_answers()
         super().__init__(folder, assemble(), cache, ContainerSupervisor if self._contained else Supervisor)
         self._environment_of_a_person = {**os.environ, "PYTHONPATH": str(packages)}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self._environment_of_a_person
 
     def headrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run([HEADRACE, *arguments])
@@ -102,17 +111,40 @@ def packages(floor):
 
 
 @pytest.fixture(scope="session")
-def system(floor, packages):
+def system(floor, packages, request):
     """What `headrace up` starts, in a folder of its own."""
     folder = floor.folder.with_name(f"{floor.folder.name}-e2e") / ".headrace"
     folder.mkdir(parents=True)
     (folder / "cache").symlink_to(floor.cache)
     system = Installed(folder, packages, floor.cache)
-    try:
-        system.up()
-        yield system
-    finally:
-        system.down()
+    with another_issuer(system) if request.config.getoption("issuer") == "keycloak" else nullcontext():
+        try:
+            system.up()
+            yield system
+        finally:
+            system.down()
+
+
+@contextmanager
+def another_issuer(system):
+    """Keycloak in place of the development issuer, with the realm that `headrace realm` prints, and Ann."""
+    system.issue("keycloak")
+    realm = json.loads(system.headrace("realm").stdout)
+    (operator,) = [client for client in realm["clients"] if client["clientId"] == OPERATOR]
+    operator["secret"] = system.settings(OPERATOR).password
+    realm["users"].append(person("ann", str(uuid4()), "orders:read"))
+    with Keycloak(system.cache, system.folder / "keycloak", system.credentials / "keycloak").running() as server:
+        system.environment["HEADRACE_OIDC_ISSUER"] = server.add(realm)
+        yield
+
+
+@pytest.fixture
+def ann(system, request):
+    """A person who may read orders, as far as they are hers."""
+    if request.config.getoption("issuer") == "development":
+        told = {"password": PASSWORD, "scopes": ["orders:read"], "claims": {"customer": CUSTOMER}}
+        write(system.credentials / "issuer" / PEOPLE, json.dumps({"ann": told}).encode())
+    return "ann"
 
 
 @pytest.fixture(scope="session")

@@ -15,21 +15,20 @@ import pytest_asyncio
 import uvloop
 from fastapi import Response
 from joserfc import jwt
-from joserfc.jwk import ECKey
 from yarl import URL
 
 from domains.kernel import Command, Decider, Domain, Event, Row, View
 from gateway.app import gateway
 from gateway.instance import Limits
 from infra.health import Health
-from infra.issuer.app import issuer
 from infra.native.state import free_port
-from infra.pki import Authority, write
+from infra.pki import Authority
 from infra.settings import Settings
+from infra.tokens import Issuer
 from infra.web import application, running, tls
-
-SCOPES = ("parcels:read", "parcels:write", "streams:read")
-SECRET = "a secret of the tests, long enough"
+from tests.conftest import PROJECT
+from tests.integration.gateway.issuers import SCOPES, Asking, Browser, Development, Realm
+from tests.keycloak import Keycloak
 
 
 def pytest_asyncio_loop_factories(config, item):  # noqa: ARG001  # the hook's own names
@@ -215,9 +214,8 @@ def scripted():
 class World:
     """The whole chain, and the ways to use and misuse it."""
 
-    def __init__(self, settings_of, write, read):
-        address = f"https://127.0.0.1:{free_ports(1)[0]}"
-        self.issuer_settings = settings_of("issuer", api_port=int(address.rpartition(":")[2]), oidc_issuer=address)
+    def __init__(self, settings_of, write, read, issuer):
+        self.issuer, address = issuer, issuer.address
         self.write, self.read = write, read
         places = {"write": self.write.settings.api_port, "read": self.read.settings.api_port}
         services = {"parcels": {side: f"https://127.0.0.1:{port}" for side, port in places.items()}}
@@ -226,14 +224,11 @@ class World:
 
     @asynccontextmanager
     async def running(self):
-        clients = json.dumps({"operator": {"secret": SECRET, "scopes": SCOPES}}).encode()
-        write(self.issuer_settings.credentials / "clients.json", clients)
         limits = Limits(
             streams=3, connect_seconds=1.0, answer_seconds=1.0, stall_seconds=1.0, queue_seconds=1.0, failures=1000
         )
         async with AsyncExitStack() as stack:
-            health = Health()
-            await stack.enter_async_context(running(self.issuer_settings, issuer(self.issuer_settings, health), health))
+            await stack.enter_async_context(self.issuer.running())
             for service in (self.write, self.read):
                 await stack.enter_async_context(service.running())
             self.app = gateway(self.settings, self.health, {"parcels": PARCELS}, limits)
@@ -251,11 +246,12 @@ class World:
     def seen(self):
         return self.write.seen + self.read.seen
 
+    @property
+    def issuer_settings(self):
+        return self.issuer.settings
+
     def key(self):
-        """The issuer's own key, for tokens that only it could have signed."""
-        file = self.issuer_settings.credentials / "signing.pem"
-        key = ECKey.import_key(file.read_bytes())
-        return key, key.thumbprint()
+        return self.issuer.key()
 
     def claims(self, **other):
         now = int(time.time())
@@ -264,7 +260,7 @@ class World:
 
     def token(self, header=None, **claims):
         key, kid = self.key()
-        given = {"alg": "ES256", "kid": kid, "typ": "at+jwt", **(header or {})}
+        given = {"alg": self.issuer.algorithm, "kid": kid, "typ": "at+jwt", **(header or {})}
         kept = {name: value for name, value in self.claims(**claims).items() if value is not None}
         return jwt.encode({name: value for name, value in given.items() if value}, kept, key, default_type=None)
 
@@ -298,11 +294,33 @@ async def exchange(port, sent, context, until=None):
 
 
 @pytest.fixture(scope="session")
-def make_world(settings_of):
+def keycloak(settings_of, tmp_path_factory):
+    """Keycloak, once per run."""
+    folder = tmp_path_factory.mktemp("keycloak")
+    with Keycloak(PROJECT / ".headrace" / "cache", folder, settings_of("keycloak").credentials).running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def make_issuer(request, settings_of):
+    """An issuer of the kind that the run is to be held against."""
+
+    def make():
+        if request.config.getoption("issuer") == "keycloak":
+            return Realm(request.getfixturevalue("keycloak"))
+        [port] = free_ports(1)
+        return Development(settings_of("issuer", api_port=port, oidc_issuer=f"https://127.0.0.1:{port}"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_world(settings_of, make_issuer):
     """The chain with these two services behind the gateway."""
 
     def make(service):
-        return World(settings_of, service(settings_of("parcels-write")), service(settings_of("parcels-read")))
+        sides = [service(settings_of(f"parcels-{side}")) for side in ("write", "read")]
+        return World(settings_of, *sides, make_issuer())
 
     return make
 
@@ -311,6 +329,20 @@ def make_world(settings_of):
 async def world(make_world):
     async with make_world(Recorder).running() as running_world:
         yield running_world
+
+
+@pytest.fixture
+def issuer(world):
+    return Asking(Issuer(world.address, world.settings.ca_file))
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(world):
+    """Somebody who has not been here yet: he has no cookies."""
+    jar = aiohttp.CookieJar(unsafe=True)  # the issuer has an address, not a name
+    connector = aiohttp.TCPConnector(ssl=world.trust)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as client:
+        yield Browser(client)
 
 
 @pytest.fixture(autouse=True)

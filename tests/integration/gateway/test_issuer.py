@@ -14,10 +14,10 @@ from infra.issuer.app import issuer
 from infra.issuer.tokens import FILE, Signer
 from infra.oidc import Verifier
 from infra.pki import write
+from tests.integration.gateway.issuers import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SECRET = "a secret of the tests, long enough"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 GRANT = {"grant_type": "client_credentials"}
 
