@@ -102,7 +102,7 @@ class Views:
         told = {filter_name(name): value for name, value in filters.items()}
         told |= {"value": place.value, "after": place.key, "limit": limit}
         found = await self._fetch(self._tables[view.name].page(tuple(filters), place), told)
-        return [view.row.model_validate(row) for row in found]
+        return self._tables[view.name].rows(found)
 
     async def progress(self) -> Progress:
         rows = await self._fetch(STATE, {"projection": PROJECTION})
