@@ -16,6 +16,8 @@ C = TypeVar("C")
 E = TypeVar("E")
 R = TypeVar("R", bound="Row")
 
+# What a field may be in the body of a command, where its type says it less closely: for a field's `json_schema_extra`.
+IN_BODIES = "x-in-bodies"
 RESERVED = frozenset({"operations"})
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 SCOPE = re.compile(r"[a-z][a-z0-9-]*:[a-z][a-z0-9-]*")

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from domains.kernel import Domain
+from domains.kernel import IN_BODIES, Domain
 
 Schema = Mapping[str, Any]
 LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems")
 UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
-SAID_OTHERWISE = {"title", "description", "examples", "$defs", "default", "required", "additionalProperties"}
+SAID_OTHERWISE = {"title", "description", "examples", "$defs", "default", "required", "additionalProperties", IN_BODIES}
 COMPARED = {"type", "enum", "const", "anyOf", "oneOf", "properties", "items", "prefixItems", "$ref", *LOWER, *UPPER}
 WIDER = {("integer", "number")}
 

@@ -4,13 +4,14 @@ A request that was right must be right still; an answer must be one that its rea
 that they do not know, so further fields in an answer are safe.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from domains.promises import Change, Side, compare
+from gateway.schemas import ASKED_WITH
 
 Document = Mapping[str, Any]
-METHODS = ("get", "put", "post", "delete", "patch")
+METHODS = ("get", "head", "put", "post", "delete", "patch")
 
 
 def changes(old: Document, new: Document) -> list[Change]:
@@ -89,10 +90,17 @@ def compare_body(old: Operation, new: Operation, place: str) -> Iterator[Change]
 
 def compare_answers(old: Operation, new: Operation, place: str) -> Iterator[Change]:
     before, after = old.told["responses"], new.told["responses"]
+    unknown = {name for _, name in new.parameters.keys() - old.parameters.keys()}
     for status in before.keys() | after.keys():
-        if status not in before or status not in after:
-            yield Change(f"{place} {status}", "is new" if status in after else "is no longer answered", True)
+        if status not in after:
+            yield Change(f"{place} {status}", "is no longer answered", True)
             continue
+        if after[status].get(ASKED_WITH) in unknown:
+            continue
+        if status not in before:
+            # What stood for any other answer stands for this one, if it has its form.
+            yield Change(f"{place} {status}", "is new", "default" not in before or not status.startswith(("4", "5")))
+            before = {**before, status: before.get("default", {})}
         for name in before[status].get("headers", {}).keys() - after[status].get("headers", {}).keys():
             yield Change(f"{place} {status}", f"no longer has the header {name}", True)
         for kind, shown in before[status].get("content", {}).items():
@@ -101,8 +109,21 @@ def compare_answers(old: Operation, new: Operation, place: str) -> Iterator[Chan
                 yield Change(f"{place} {status}", f"is no longer {kind}", True)
             else:
                 # The other way round: whoever reads as before must be able to read what is written now.
-                for found in compare(new.reader(now["schema"]), old.reader(shown["schema"]), f"{place} {status}"):
+                told = without_unknown(now["schema"], unknown)
+                for found in compare(new.reader(told), old.reader(shown["schema"]), f"{place} {status}"):
                     yield Change(found.path, f"a reader as before: {found.what}", found.breaking)
+
+
+def without_unknown(schema: Any, unknown: Collection[str]) -> Any:
+    """A schema without what is answered only to a caller who asks with a parameter that he does not know."""
+    if isinstance(schema, list):
+        return [without_unknown(part, unknown) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    known = [one for one in schema.get("anyOf", ()) if one.get(ASKED_WITH) not in unknown]
+    if len(known) == 1:
+        return without_unknown(known[0], unknown)
+    return {word: without_unknown(known if word == "anyOf" else part, unknown) for word, part in schema.items()}
 
 
 def opened(schema: Any) -> Any:

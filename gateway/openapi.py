@@ -8,68 +8,29 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from domains.kernel import Domain, Version, View
-from gateway.routes import STREAMS_READ
+from domains.kernel import IN_BODIES, Composition, Domain, Version, View
+from gateway.routes import OPERATION, STREAM, STREAMS_READ
+from gateway.schemas import (
+    ANSWER_HEADERS,
+    AS_OF,
+    ASKED_WITH,
+    COUNT,
+    HEADERS,
+    KEY,
+    KNOWN,
+    QUERY_HEADERS,
+    SHARED,
+    TEXT,
+    Told,
+    answered,
+    headers_of,
+    json_of,
+    parameter,
+    reference,
+    refusals,
+    several,
+)
 
-PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-TEXT = {"type": "string"}
-SHARED = {
-    "Problem": {
-        "type": "object",
-        "required": ["type", "title", "status", "detail", "request_id"],
-        "properties": {
-            "type": {
-                "type": "string",
-                "format": "uri-reference",
-                "description": "It leads to a page and never changes.",
-            },
-            "title": TEXT,
-            "status": {"type": "integer"},
-            "detail": TEXT,
-            "instance": TEXT,
-            "request_id": {**TEXT, "description": "It finds the log lines."},
-        },
-    },
-    "Done": {
-        "type": "object",
-        "required": ["stream", "version", "position"],
-        "properties": {"stream": TEXT, "version": {"type": "integer"}, "position": {"type": "integer"}},
-    },
-    "Stream": {
-        "type": "object",
-        "required": ["stream", "events"],
-        "properties": {
-            "stream": TEXT,
-            "events": {"type": "array", "items": {"$ref": "#/components/schemas/RecordedEvent"}},
-        },
-    },
-    "RecordedEvent": {
-        "type": "object",
-        "required": ["version", "position", "id", "type", "time", "recorded_at", "data"],
-        "properties": {
-            "version": {"type": "integer"},
-            "position": {"type": "integer"},
-            "id": {"type": "string", "format": "uuid"},
-            "type": {**TEXT, "description": "As in the AsyncAPI document, for example `orders.OrderPlaced.v1`."},
-            "time": {"type": "string", "format": "date-time"},
-            "recorded_at": {"type": "string", "format": "date-time"},
-            **{
-                name: {"type": ["string", "null"]} for name in ("actor", "request_id", "correlation_id", "causation_id")
-            },
-            "data": {"type": "object"},
-        },
-    },
-}
-KEY = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[ -.0-\[\]-~]+$"}
-HEADERS = {
-    "Idempotency-Key": {"type": "string", "pattern": r'^"[!#-\[\]-~]{1,200}"$'},
-    "If-Match": {"type": "string", "pattern": '^"[1-9][0-9]{0,17}"$', "description": "It excludes If-None-Match."},
-    "If-None-Match": {"type": "string", "pattern": "^[*]$"},
-}
-AS_OF = ("as_of", "query", {"type": "string", "format": "date-time", "description": "Answers as it was then."})
-COUNT = {"type": "integer", "minimum": 1, "maximum": 500}
-TAG = {"description": "The version of the stream, as a strong tag", "schema": TEXT}
-CONSISTENCY = {"description": "Show it to a query that must have seen this", "schema": TEXT}
 GONE = "This version is deprecated; answers say until when it is served."
 
 
@@ -83,6 +44,11 @@ def document(domains: Mapping[str, Domain], version: int | None = None) -> dict[
                 part = Part(domain, served)
                 schemas |= part.schemas()
                 paths |= part.paths()
+    if version in (None, 1):
+        paths |= operations(domains) | compositions(domains)
+    for methods in paths.values():
+        if "get" in methods:
+            methods["head"] = headed(methods["get"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -96,8 +62,83 @@ def document(domains: Mapping[str, Domain], version: int | None = None) -> dict[
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "headers": ANSWER_HEADERS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "at+jwt"}},
         },
+    }
+
+
+def headed(asked: Told) -> Told:
+    """The same without a body."""
+    answers = {
+        status: {name: told for name, told in one.items() if name != "content"}
+        for status, one in asked["responses"].items()
+    }
+    return {**asked, "operationId": f"{asked['operationId']}.head", "responses": answers}
+
+
+def operations(domains: Mapping[str, Domain]) -> Told:
+    """Where the outcomes of commands are to be found that are answered later."""
+
+    def asked(name: str, summary: str, parameters: list[Told], content: Told) -> Told:
+        told = answered("200", "how it stands", content, "Retry-After")
+        refused = refusals("400", "401", "403", "404", "429", "503")
+        scopes = [{"token": [f"{domain.name}:write"]} for domain in domains.values()]
+        parameters = [parameter("id", "path", KEY), *parameters]
+        return {
+            "get": {**named(name, summary, "operations", scopes), "parameters": parameters, "responses": told | refused}
+        }
+
+    resumed = parameter("Last-Event-ID", "header", TEXT)
+    events = {"text/event-stream": {"schema": TEXT}}
+    followed = asked(
+        "operations.stream", "An operation as it comes to its end, as server-sent events", [resumed], events
+    )
+    followed["get"]["responses"]["204"] = {"description": "it has ended, as you know", ASKED_WITH: "Last-Event-ID"}
+    found = asked("operations.row", "What became of an accepted command", [], json_of(reference("Operation")))
+    return {OPERATION: found, f"{OPERATION}/{STREAM}": followed}
+
+
+def compositions(domains: Mapping[str, Domain]) -> Told:
+    """The questions that views of several domains answer together."""
+    return {
+        f"/v1/{one.things}/{{key}}/{one.name}": {"get": composed(domain, one, domains)}
+        for domain in domains.values()
+        for one in domain.compositions
+    }
+
+
+def composed(domain: Domain, one: Composition, domains: Mapping[str, Domain]) -> Told:
+    parts: Told = {}
+    for part in one.parts:
+        data: Told = {}
+        if (asked := domains.get(part.domain)) and (first := asked.version(1)) and (view := asked.view(part.view)):
+            rows = Part(asked, first)
+            data = rows.row_of(view) if part.column is None else page(rows.row_of(view))
+        states = {"enum": ["ok", "late", "missing", "forbidden", "unavailable"]}
+        told = {"status": states, "age": {"type": "number", "description": "in seconds"}, "data": data}
+        parts[part.name] = {"type": "object", "required": ["status"], "properties": told}
+    shape = {"type": "object", "required": list(parts), "properties": parts}
+    body = {"type": "object", "required": ["key", "parts"], "properties": {"key": TEXT, "parts": shape}}
+    refused = refusals("400", "401", "403", "429", "503")
+    return {
+        **named(f"{domain.name}.{one.things}.{one.name}", f"The {one.name} of one of the {one.things}", domain.name),
+        "security": [{"token": [f"{domain.name}:read"]}],
+        "parameters": [parameter("key", "path", KEY), *headers_of(QUERY_HEADERS)],
+        "responses": answered("200", "the parts that came in time", json_of(body)) | refused,
+    }
+
+
+def named(name: str, summary: str, tag: str, security: list[Told] | None = None) -> Told:
+    told: Told = {"operationId": name, "summary": " ".join(summary.split()), "tags": [tag]}
+    return told | ({"security": security} if security else {})
+
+
+def page(row: Told) -> Told:
+    return {
+        "type": "object",
+        "required": ["items", "next"],
+        "properties": {"items": {"type": "array", "items": row}, "next": {"type": ["string", "null"]}},
     }
 
 
@@ -112,6 +153,7 @@ class Part:
     def __init__(self, domain: Domain, version: Version) -> None:
         self._domain, self._version = domain, version
         self._prefix = f"{domain.name}.v{version.number}"
+        self._notes = ("Deprecation", "Sunset", "Link") if version.deprecated else ()
 
     def schemas(self) -> dict[str, Any]:
         """The bodies. The identity of the aggregate stands in the address, not in the body."""
@@ -123,7 +165,18 @@ class Part:
         for command in commands:
             without(schemas[command.__name__], self._domain.identity)
         # A schema has one name, its key: its title is the same in each version, and for what is sent and answered.
-        return {f"{self._prefix}.{name}": without_title(schema) for name, schema in schemas.items()}
+        told = {name: exact(schema, body=not name.endswith("-Output")) for name, schema in schemas.items()}
+        for row in {self._version.row(view) for view in self._domain.views}:
+            told[f"{row.__name__}.part"] = some_of(told[row.__name__])
+        return {f"{self._prefix}.{name}": without_title(schema) for name, schema in told.items()}
+
+    def row_of(self, view: View[Any, Any]) -> Told:
+        return reference(f"{self._prefix}.{self._version.row(view).__name__}")
+
+    def _shown(self, view: View[Any, Any]) -> Told:
+        """A row, or those fields of it that were asked for."""
+        whole = self.row_of(view)
+        return {"anyOf": [whole, {"$ref": f"{whole['$ref']}.part", ASKED_WITH: "fields"}]}
 
     def paths(self) -> dict[str, Any]:
         base = f"/v{self._version.number}/{self._domain.name}"
@@ -138,11 +191,15 @@ class Part:
 
     def _command(self, name: str) -> dict[str, Any]:
         body = self._version.body(self._domain, name)
-        found = {"schema": reference(f"{self._prefix}.{body.__name__}"), **examples(body)}
-        headers = [parameter(header, "header", schema) for header, schema in HEADERS.items()]
-        parameters = [parameter("id", "path", field(body, self._domain.identity)), *headers]
-        done = {"description": "done", "content": json_of(reference("Done"))}
-        done["headers"] = {"ETag": TAG, "Consistency-Token": CONSISTENCY}
+        told = {"schema": reference(f"{self._prefix}.{body.__name__}"), **examples(body)}
+        parameters = [parameter("id", "path", field(body, self._domain.identity)), *headers_of(HEADERS)]
+        tags = ("ETag", "Consistency-Token", "Location", *self._notes)
+        done = answered("201", "done", json_of(reference("Done")), *tags, "Preference-Applied")
+        found = ("Location", "Preference-Applied", "Retry-After", *self._notes)
+        later = answered("202", "accepted", json_of(reference("Accepted")), *found)
+        later["202"][ASKED_WITH] = "Prefer"
+        needed = ("428",) if name in self._domain.needs_version else ()
+        refused = refusals("400", "401", "403", "409", "412", "422", *needed, "429", "503")
         return {
             **self._operation(
                 name,
@@ -151,68 +208,89 @@ class Part:
                 self._domain.owner,
             ),
             "parameters": parameters,
-            "requestBody": {"required": True, "content": {"application/json": found}},
-            "responses": {"201": done, "default": problem()},
+            "requestBody": {"required": True, "content": {"application/json": told}},
+            "responses": done | later | refused,
         }
 
-    def _rows(self, view: View[Any, Any]) -> dict[str, Any]:
+    def _rows(self, view: View[Any, Any]) -> Told:
         filters = [parameter(name, "query", field(view.row, name)) for name in view.filters]
-        more = [parameter("limit", "query", COUNT), parameter("cursor", "query", TEXT), parameter(*AS_OF)]
-        item = reference(f"{self._prefix}.{self._version.row(view).__name__}")
-        page = {
-            "type": "object",
-            "required": ["items", "next"],
-            "properties": {"items": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}},
-        }
-        return self._query(view, view.name, [*filters, *more], page)
+        orders = [f"{sign}{name}" for name in view.sortable for sign in ("", "-")]
+        more = [
+            parameter("limit", "query", COUNT),
+            parameter("cursor", "query", TEXT),
+            parameter("sort", "query", {"enum": orders}),
+            several("fields", self._version.row(view).model_fields),
+            parameter(*AS_OF),
+        ]
+        return self._read(view, view.name, [*filters, *more], page(self._shown(view)))
 
-    def _row(self, view: View[Any, Any]) -> dict[str, Any]:
-        row = reference(f"{self._prefix}.{self._version.row(view).__name__}")
-        return self._query(view, f"{view.name}.row", [parameter("key", "path", KEY), parameter(*AS_OF)], row)
+    def _row(self, view: View[Any, Any]) -> Told:
+        fields = several("fields", self._version.row(view).model_fields)
+        parameters = [parameter("key", "path", KEY), fields, parameter(*AS_OF)]
+        return self._read(view, f"{view.name}.row", parameters, self._shown(view), "Data-Parked", "404")
+
+    def _read(self, view: View[Any, Any], name: str, parameters: list[Told], schema: Told, *more: str) -> Told:
+        """A question whose answer may be known already."""
+        asked = self._query(
+            view, name, [*parameters, parameter("If-None-Match", "header", KNOWN)], json_of(schema), *more
+        )
+        unchanged = answered("304", "what there is, you have", {}, "ETag", "Data-Age", "Data-Position")
+        unchanged["304"][ASKED_WITH] = "If-None-Match"
+        asked["responses"] |= unchanged
+        return asked
 
     def _changes(self, view: View[Any, Any]) -> dict[str, Any]:
         """Server-sent events: `row` with a row as it has become, and `removed` with its key."""
         filters = [parameter(name, "query", field(view.row, name)) for name in view.filters]
         more = [parameter("key", "query", KEY), parameter("snapshot", "query", {"type": "boolean"})]
         asked = [*filters, *more, parameter("Last-Event-ID", "header", TEXT)]
-        query = self._query(view, f"{view.name}.stream", asked, {})
-        query["responses"]["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
-        return query
+        return self._query(view, f"{view.name}.stream", asked, {"text/event-stream": {"schema": TEXT}})
 
-    def _query(
-        self, view: View[Any, Any], name: str, parameters: list[dict[str, Any]], schema: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _query(self, view: View[Any, Any], name: str, parameters: list[Told], content: Told, *more: str) -> Told:
+        """`more` are headers of the answer, and statuses that it may have besides those of all questions."""
         summary = self._version.row(view).__doc__ or view.name
+        headers = ("ETag", "Data-Age", "Data-Position", *self._notes, *(one for one in more if not one.isdigit()))
+        statuses = ("400", "401", "403", *(one for one in more if one.isdigit()), "422", "429", "503")
         return {
             **self._operation(name, summary, self._domain.view_scope(view.name), view.owner),
-            "parameters": [*parameters, parameter("Consistency-Token", "header", TEXT)],
-            "responses": {"200": {"description": "found", "content": json_of(schema)}, "default": problem()},
+            "parameters": [*parameters, *headers_of(QUERY_HEADERS)],
+            "responses": answered("200", "found", content, *headers) | refusals(*statuses),
         }
 
     def _events(self) -> dict[str, Any]:
         after = parameter("after", "query", {"type": "integer", "minimum": 0})
-        found = {"description": "found", "content": json_of(reference("Stream"))}
+        found = answered("200", "found", json_of(reference("Stream")), "ETag", *self._notes)
         body = next(iter(self._domain.commands.values()))
         parameters = [parameter("id", "path", field(body, self._domain.identity)), after]
         return {
             **self._operation("events", "The events of one stream", STREAMS_READ, self._domain.owner),
             "parameters": [*parameters, parameter("limit", "query", COUNT)],
-            "responses": {"200": found, "default": problem()},
+            "responses": found | refusals("400", "401", "403", "404", "422", "429", "503"),
         }
 
     def _operation(self, name: str, summary: str, scope: str, owner: str | None) -> dict[str, Any]:
         """What every operation says. `x-owner` is the claim of a token that is bound to what is its owner's own."""
-        told: dict[str, Any] = {
-            "operationId": f"{self._prefix}.{name}",
-            "summary": " ".join(summary.split()),
-            "tags": [self._domain.name],
-            "security": [{"token": [scope]}],
-        }
+        told = named(f"{self._prefix}.{name}", summary, self._domain.name, [{"token": [scope]}])
         if owner is not None:
             told["x-owner"] = owner
         if self._version.deprecated is not None:
             told |= {"deprecated": True, "description": GONE}
         return told
+
+
+def exact(schema: Any, *, body: bool) -> Any:
+    """A schema in which fields of bodies are what is said of them there."""
+    if isinstance(schema, Mapping):
+        if body and IN_BODIES in schema:
+            kept = {word: schema[word] for word in ("title", "description", "default") if word in schema}
+            return kept | schema[IN_BODIES]
+        return {word: exact(value, body=body) for word, value in schema.items() if word != IN_BODIES}
+    return [exact(part, body=body) for part in schema] if isinstance(schema, list) else schema
+
+
+def some_of(schema: Told) -> Told:
+    """An object of which fields may be missing."""
+    return {"type": "object", "properties": schema["properties"], "additionalProperties": False, "minProperties": 1}
 
 
 def without(schema: dict[str, Any], field: str) -> None:
@@ -241,19 +319,3 @@ def examples(model: type[BaseModel]) -> dict[str, Any]:
     extra = model.model_config.get("json_schema_extra")
     listed = extra.get("examples") if isinstance(extra, dict) else None
     return {"example": listed[0]} if isinstance(listed, list) and listed else {}
-
-
-def problem() -> dict[str, Any]:
-    return {"description": "a problem", "content": PROBLEM}
-
-
-def parameter(name: str, place: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema}
-
-
-def reference(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def json_of(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}

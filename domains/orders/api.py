@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from domains.kernel import Command, Form, Row, Version, example
 from domains.orders.commands import UNSPECIFIED, PlaceOrder, ReturnLines
@@ -37,12 +37,6 @@ LINE = {
 }
 
 
-# What can be said of them in a schema, so that callers need not find out by being refused.
-PRICE = {"type": "string", "pattern": r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,4})?$"}
-MOMENT = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-9][0-9]{3})-"}
-Since1970 = Annotated[Moment, WithJsonSchema(MOMENT)]
-
-
 class Money(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +49,7 @@ class PriceOf(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    amount: Annotated[Price, WithJsonSchema(PRICE)]
+    amount: Price
     currency: Currency
 
 
@@ -96,7 +90,7 @@ class PlaceOrderV2(Priced):
     customer: CustomerId | None = None
     recipient: Annotated[Personal, Of("customer")] | None = None
     country: Country = UNSPECIFIED
-    placed_at: Since1970
+    placed_at: Moment
 
 
 class ReturnLinesV2(Priced):
@@ -107,7 +101,7 @@ class ReturnLinesV2(Priced):
     order: OrderId
     customer: CustomerId | None = None
     country: Country = UNSPECIFIED
-    returned_at: Since1970
+    returned_at: Moment
 
 
 class LineV2(BaseModel):

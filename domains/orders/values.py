@@ -5,6 +5,9 @@ from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
+
+from domains.kernel import IN_BODIES
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,9 +35,13 @@ def to_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+# What can be said of them in a schema, so that callers need not find out by being refused.
+PRICE: JsonDict = {"type": "string", "pattern": r"^(0|[1-9][0-9]{0,5})(\.[0-9]{1,4})?$"}
+MOMENT: JsonDict = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-9][0-9]{3})-"}
+
 Amount = Annotated[Decimal, BeforeValidator(written_out)]
-Price = Annotated[Amount, Field(ge=0, le=1_000_000, decimal_places=4)]
-Moment = Annotated[AwareDatetime, AfterValidator(to_utc)]
+Price = Annotated[Amount, Field(ge=0, le=1_000_000, decimal_places=4, json_schema_extra={IN_BODIES: PRICE})]
+Moment = Annotated[AwareDatetime, AfterValidator(to_utc), Field(json_schema_extra={IN_BODIES: MOMENT})]
 
 
 class Line(BaseModel):

@@ -115,14 +115,19 @@ async def test_the_examples_of_the_document_are_done_and_answers_are_as_it_says(
             Draft202012Validator({"$ref": "#/components/schemas/Done", **resolver}).validate(json.loads(answer))
             done += 1
         for path, methods in described["paths"].items():
-            if "get" in methods and path.startswith(f"/{version}/") and not path.endswith("/stream"):
+            if "get" in methods and path.startswith(f"/{version}/") and answers(path):
                 place = path.replace("{id}", "ann-1").replace("{key}", key(path))
                 status, answer, _ = await system.ask("gateway", "GET", place, system.token(STAFF))
                 schema = methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]
                 Draft202012Validator({**schema, **resolver}).validate(json.loads(answer))
                 done += 1
-    assert done == sum(not path.endswith("/stream") for path in described["paths"])
+    assert done == sum(answers(path) for path in described["paths"])
+
+
+def answers(path):
+    """Whether it does so at once, and without a desk."""
+    return not path.endswith("/stream") and not path.startswith("/v1/operations/")
 
 
 def key(path):
-    return "ann" if "history" in path else "Norway" if "sales" in path else "ann-1"
+    return "ann" if "customer" in path else "Norway" if "sales" in path else "ann-1"

@@ -33,6 +33,11 @@ def add_parameter(new, required):
     )
 
 
+def row_of(new):
+    answer = new["paths"][PAGE]["get"]["responses"]["200"]["content"]["application/json"]
+    return answer["schema"]["properties"]["items"]["items"]
+
+
 BREAKING = {
     "an address is gone": lambda new: new["paths"].pop(PAGE),
     "a method is gone": lambda new: new["paths"][PLACE].pop("post"),
@@ -70,12 +75,23 @@ BREAKING = {
     "a header is no longer answered": lambda new: new["paths"][PLACE]["post"]["responses"]["201"]["headers"].pop(
         "ETag"
     ),
+    "an answer has a form that nobody asked for": lambda new: row_of(new)["anyOf"].append({"type": "string"}),
+    "a form of an answer needs a parameter that was there": lambda new: row_of(new)["anyOf"].append(
+        {"type": "string", "x-asked-with": "limit"}
+    ),
+    "a status is answered that nobody expects": lambda new: new["paths"][PLACE]["post"]["responses"].update(
+        {"203": {"description": "", "content": {}}}
+    ),
+    "an error has another form": lambda new: new["paths"][PLACE]["post"]["responses"].update(
+        {"418": {"description": "", "content": {"application/problem+json": {"schema": {"type": "string"}}}}}
+    ),
     "another scope is needed": lambda new: new["paths"][PAGE]["get"].update(security=[{"token": ["orders:audit"]}]),
     "an operation has another name": lambda new: new["paths"][PAGE]["get"].update(operationId="orders.list"),
     "a body has another media type": lambda new: new["paths"][PLACE]["post"]["requestBody"].update(
         content={"application/xml": {"schema": {}}}
     ),
 }
+ASKED = {"x-asked-with": "year"}
 SAFE = {
     "nothing": lambda _: None,
     "a new address": lambda new: new["paths"].update({"/v2/orders/new": new["paths"][PAGE]}),
@@ -87,6 +103,14 @@ SAFE = {
     "a new field of an answer": lambda new: (
         schema(new, "OrderV2")["properties"].update(weight={"type": "integer"}),
         schema(new, "OrderV2")["required"].append("weight"),
+    ),
+    "a form of an answer, and the parameter that asks for it": lambda new: (
+        add_parameter(new, False),
+        row_of(new)["anyOf"].append({"type": "string", **ASKED}),
+        new["paths"][PAGE]["get"]["responses"].update({"203": {"description": "", **ASKED}}),
+    ),
+    "an error is told by itself": lambda new: new["paths"][PLACE]["post"]["responses"].update(
+        {"418": new["paths"][PLACE]["post"]["responses"]["default"]}
     ),
     "other words": lambda new: new["paths"][PAGE]["get"].update(summary="Orders", description="All of them"),
 }

@@ -38,6 +38,38 @@ def test_every_address_of_every_domain_is_described():
                 assert "get" in paths[f"{base}/{view.name}/{{key}}"]
 
 
+def test_what_is_asked_with_get_is_asked_with_head_and_answered_without_a_body():
+    for methods in OPENAPI["openapi"]["paths"].values():
+        assert ("get" in methods) == ("head" in methods)
+        for answer in methods.get("head", {}).get("responses", {}).values():
+            assert "content" not in answer
+
+
+def test_outcomes_and_compositions_are_described_with_the_first_version():
+    for name in ("openapi", "openapi-v1", "openapi-orders"):
+        paths = OPENAPI[name]["paths"]
+        assert "200" in paths["/v1/customers/{key}/overview"]["get"]["responses"]
+        assert {"200", "204"} <= paths["/v1/operations/{id}/stream"]["get"]["responses"].keys()
+    assert not {"/v1/operations/{id}", "/v1/customers/{key}/overview"} & OPENAPI["openapi-v2"]["paths"].keys()
+
+
+def test_who_may_be_refused_is_told_with_what_and_when_to_come_again():
+    for methods in OPENAPI["openapi"]["paths"].values():
+        for method, operation in methods.items():
+            answers = operation["responses"]
+            assert {"401", "403", "429", "503", "default"} <= answers.keys()
+            assert "Retry-After" in answers["429"]["headers"]
+            assert {"RateLimit", "RateLimit-Policy"} <= answers["429"]["headers"].keys()
+            assert method != "post" or {"201", "202", "412"} <= answers.keys()
+
+
+def test_money_in_a_body_is_a_string_in_every_version():
+    schemas = OPENAPI["openapi"]["components"]["schemas"]
+    first, second = schemas["orders.v1.Line-Input"], schemas["orders.v2.PriceOf"]
+    assert first["properties"]["unit_price"]["pattern"] == second["properties"]["amount"]["pattern"]
+    assert "x-in-bodies" not in json.dumps(OPENAPI["openapi"])
+
+
 def test_the_identity_stands_in_the_address_only():
     described = document(discover())
     for domain in discover().values():
@@ -52,7 +84,7 @@ def test_the_identity_stands_in_the_address_only():
 def test_what_is_deprecated_says_so():
     for path, methods in OPENAPI["openapi"]["paths"].items():
         for operation in methods.values():
-            assert operation.get("deprecated", False) == path.startswith("/v1/")
+            assert operation.get("deprecated", False) == path.startswith(tuple(f"/v1/{name}/" for name in discover()))
 
 
 def test_every_reference_leads_somewhere():
