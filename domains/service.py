@@ -33,6 +33,7 @@ BODY_LIMIT = 512 * 1024
 GATEWAY = frozenset({"gateway"})
 STREAMS_READ = "streams:read"
 ETAG = re.compile(r'"([1-9][0-9]{0,17})"')
+TAGS = re.compile(r'\*|(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"(?:\s*,\s*(?:W/)?"[\x21\x23-\x7e\x80-\xff]*")*')
 KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,200})"')
 PAGE = 500
 LONGEST_WAIT = 20.0
@@ -73,7 +74,7 @@ def write_side(
             await handler.check_owner(stream, bound_to(domain, identity))
             page = await store.read_stream(stream, after=after, limit=number(request, "limit", PAGE, PAGE))
             told = [shown(event, await recorded_data(domain, event, keys)) for event in page]
-        if not page and after == 0:
+        if not page and (after == 0 or not await store.read_stream(stream, limit=1)):
             raise Problem(404, "unknown-stream", f"there is no stream {stream}")
         body = {"stream": stream, "events": told}
         headers = {"etag": f'"{page[-1].version}"'} if page else {}
@@ -133,7 +134,9 @@ def expected(request: Request) -> Expected:
     if match is None:
         return AnyVersion()
     if (tag := ETAG.fullmatch(match.strip())) is None:
-        raise Problem(412, "precondition-failed", 'If-Match is one strong tag, like "4"')
+        if TAGS.fullmatch(match.strip()) is None:
+            raise Problem(400, "invalid-precondition", 'If-Match is one strong tag, like "4"')
+        raise Problem(412, "precondition-failed", 'no stream has such a tag; a tag is strong, like "4"')
     return Exactly(int(tag[1]))
 
 

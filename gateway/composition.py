@@ -19,6 +19,7 @@ from infra.web.context import current
 
 ROWS = 50
 LARGEST_PART = 1024 * 1024
+LONGEST_KEY = 256
 JSON = b"application/json"
 HEADERS: Headers = [(b"content-type", JSON), (b"cache-control", b"private, no-cache")]
 # What a service's answer means for the part; any other one is no answer.
@@ -43,7 +44,9 @@ class Composer:
         self._services = services
 
     async def answer(self, composed: Composed, sent: Headers, identity: Identity, seconds: float) -> bytes:
-        """The parts that came in time, and what became of the others. Raises `Problem` 503 if none came."""
+        """The parts that came in time, and what became of the others. Raises `Problem` 422 or 503."""
+        if len(composed.key) > LONGEST_KEY or not composed.key.isprintable():
+            raise Problem(422, "invalid-key", f"a key has 1 to {LONGEST_KEY} printable characters")
         parts = composed.composition.parts
         question = Question(composed.key, sent, tokens_by_domain(sent), identity, seconds)
         asked = zip(parts, composed.scopes, strict=True)

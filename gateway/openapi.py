@@ -120,7 +120,7 @@ def composed(domain: Domain, one: Composition, domains: Mapping[str, Domain]) ->
         parts[part.name] = {"type": "object", "required": ["status"], "properties": told}
     shape = {"type": "object", "required": list(parts), "properties": parts}
     body = {"type": "object", "required": ["key", "parts"], "properties": {"key": TEXT, "parts": shape}}
-    refused = refusals("400", "401", "403", "429", "503")
+    refused = refusals("400", "401", "403", "422", "429", "503")
     return {
         **named(f"{domain.name}.{one.things}.{one.name}", f"The {one.name} of one of the {one.things}", domain.name),
         "security": [{"token": [f"{domain.name}:read"]}],
@@ -258,7 +258,7 @@ class Part:
         }
 
     def _events(self) -> dict[str, Any]:
-        after = parameter("after", "query", {"type": "integer", "minimum": 0})
+        after = parameter("after", "query", {"type": "integer", "minimum": 0, "maximum": 2**53})
         found = answered("200", "found", json_of(reference("Stream")), "ETag", *self._notes)
         body = next(iter(self._domain.commands.values()))
         parameters = [parameter("id", "path", field(body, self._domain.identity)), after]

@@ -167,4 +167,6 @@ def fields(request: Request, model: type[BaseModel]) -> set[str] | None:
     if unknown := [name for name in names if name not in model.model_fields]:
         known = ", ".join(model.model_fields)
         raise Problem(422, "invalid-parameter", f"{unknown[0][:64]!r} is none of the fields: {known}")
+    if len(set(names)) < len(names):
+        raise Problem(422, "invalid-parameter", "a field stands twice")
     return set(names)

@@ -71,6 +71,7 @@ async def test_a_list_is_sorted_and_cut_to_fields_and_head_says_the_same_without
         "?sort=total": (422, "invalid-parameter"),
         "?sort=--order": (422, "invalid-parameter"),
         "?fields=order,secret": (422, "invalid-parameter"),
+        "?fields=order,order": (422, "invalid-parameter"),
         "?fields=": (422, "invalid-parameter"),
         f"?sort=customer&cursor={first['next']}": (400, "invalid-cursor"),
         f"?cursor={first['next']}": (400, "invalid-cursor"),

@@ -69,6 +69,11 @@ def found(body):
     return head + b"content-length: %d\r\n\r\n" % len(body) + body
 
 
+async def test_a_key_that_no_view_has_is_refused(post):
+    answer, problem = await post.ask(path=f"/v1/customers/{'x' * 257}/overview")
+    assert (answer.status, problem["type"]) == (422, "/problems/invalid-key")
+
+
 async def test_the_parts_are_asked_at_once_with_the_callers_token_and_key(post, world):
     world.read.answers.append(Response(b'{"parcel":"a b"}', headers=ROW))
     post.letters.scripts.append((found(b'{"items":[],"next":null}'),))
