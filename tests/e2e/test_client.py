@@ -33,6 +33,6 @@ def test_a_generated_client_acts_and_asks(system, address, token, number, tmp_pa
     assert told["events"] == ["orders.OrderPlaced.v1"]
     assert told["problems"] == [
         [412, "Problem", "/problems/precondition-failed"],
-        [404, "Problem", "/problems/not-found"],
+        [404, "Problem", "/problems/unknown-key"],
     ]
     assert system.headrace("api", "client", str(folder)).returncode == 1

@@ -12,11 +12,13 @@ from headrace_client.models import OrdersV2PlaceOrderV2, OrdersV2PricedLine, Ord
 
 url, ca_file, token, order = sys.argv[1:]
 trust = ssl.create_default_context(cafile=ca_file)
-at, price = datetime(2010, 12, 1, 8, 26, tzinfo=UTC), OrdersV2PriceOf("2.55", OrdersV2PriceOfCurrency.GBP)
+at = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
+price = OrdersV2PriceOf(amount="2.55", currency=OrdersV2PriceOfCurrency.GBP)
 
 
 def body(customer: str) -> OrdersV2PlaceOrderV2:
-    return OrdersV2PlaceOrderV2([OrdersV2PricedLine("85123A", 6, price)], at, customer)
+    line = OrdersV2PricedLine(sku="85123A", quantity=6, price=price)
+    return OrdersV2PlaceOrderV2(customer=customer, placed_at=at, lines=[line])
 
 
 with AuthenticatedClient(url, token, verify_ssl=trust) as client:
