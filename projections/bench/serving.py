@@ -24,6 +24,7 @@ from infra.oidc import Verifier
 from infra.settings import Settings
 from infra.web import serve, tls
 from infra.web.server import bound, configuration
+from projections import sql
 from projections.bench.domain import counting
 from projections.serving.live import Live
 from projections.serving.past import Past
@@ -32,8 +33,7 @@ from projections.serving.views import POOL, Views
 
 NAME = "bench-query"
 LOOK_SECONDS = 0.05
-ONE = "SELECT counter, count, total, place, changed_at FROM counters_v1 WHERE counter = %s"
-MANY = "SELECT counter, count, total, place, changed_at FROM counters_v1 ORDER BY counter LIMIT %s"
+ONE, MANY = sql.text("bench_one"), sql.text("bench_many")
 
 
 def asked_with(scope: str) -> Domain:

@@ -12,13 +12,15 @@ from infra.native.listeners import listeners
 from infra.postgres import conninfo
 
 PROBES = "none, probes and metrics only"
+SIDES = ("read", "write", "rebuild")
 WANTED = {
     ("gateway", "api"): "access token",
     ("issuer", "api"): "client id and secret",
     ("kafka", "api"): "SCRAM-SHA-512",
     ("kafka", "controller"): "certificate",
     ("postgres", "api"): "certificate and SCRAM-SHA-256",
-    **{(f"{domain}-{side}", "api"): "certificate" for domain in ("accounts", "orders") for side in ("read", "write")},
+    ("console", "api"): "login, code and PKCE",
+    **{(f"{domain}-{side}", "api"): "certificate" for domain in ("accounts", "orders") for side in SIDES},
 }
 
 
