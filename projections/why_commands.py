@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from msgspec import structs
 from rich.markup import escape
 from rich.table import Table
 
@@ -66,7 +67,8 @@ async def found(domain: Domain, view: AnyView, key: str) -> Sequence[Cause]:
 
 
 def as_json_has(cause: Cause) -> dict[str, object]:
-    return asdict(cause) | {"time": cause.time.isoformat(), "recorded_at": cause.recorded_at.isoformat()}
+    moments = {"time": cause.time.isoformat(), "recorded_at": cause.recorded_at.isoformat()}
+    return {**asdict(cause), **moments, "metadata": structs.asdict(cause.metadata)}
 
 
 def show(causes: Sequence[Cause]) -> None:
