@@ -22,7 +22,7 @@ from infra.postgres import conninfo
 
 SEED = 20101201
 VICTIMS = ["orders-write", "orders-read", "kafka", "postgres", "gateway"]
-ROUNDS = int(os.environ.get("HEADRACE_CRASH_ROUNDS", "2"))  # kills of each victim
+ROUNDS = int(os.environ.get("HEADRACE_CRASH_ROUNDS", "1"))  # kills of each victim
 INVOICES = 750 * ROUNDS
 START = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 

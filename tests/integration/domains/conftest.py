@@ -13,11 +13,13 @@ from joserfc.jwk import ECKey
 
 from domains.handler import Handler
 from domains.handler import Request as Asked
+from domains.operations import Desk
 from domains.orders import domain
 from domains.orders.model import Order
 from domains.orders.views import CountrySales, CustomerHistory
 from domains.service import write_side
 from eventstore.memory import MemoryStore
+from eventstore.operations import MemoryOperations
 from eventstore.personal.keys import MemoryKeys
 from gateway.app import gateway
 from infra.health import Health
@@ -88,7 +90,10 @@ class System:
             stack.push_async_callback(live.close)
             queries = Queries(domain, views, Past(domain, self.store), live, keys)
             apps = (
-                (write, write_side(domain, self.store, write, health, Verifier(write), keys=keys)),
+                (
+                    write,
+                    write_side(domain, self.store, write, health, Verifier(write), keys=keys, desk=self.desk(keys)),
+                ),
                 (read, read_side(domain, queries, read, health, Verifier(read))),
                 (self.settings, gateway(self.settings, Health(), {"orders": domain})),
             )
@@ -99,6 +104,14 @@ class System:
             connector = aiohttp.TCPConnector(ssl=context)
             self.client = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
             yield self
+
+    def desk(self, keys):
+        """Takes commands in that nobody carries out."""
+
+        async def publish(*_):
+            return None
+
+        return Desk(domain, Handler(domain, self.store, keys=keys), MemoryOperations(), publish)
 
     async def fill(self):
         """One order of each customer, in the store and in the views."""

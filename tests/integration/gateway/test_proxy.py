@@ -310,6 +310,8 @@ async def test_what_can_be_asked_is_listed_and_described(world):
         "/v1/parcels/on-the-way",
         "/v1/parcels/on-the-way/{key}",
         "/v1/parcels/on-the-way/stream",
+        "/v1/operations/{id}",
+        "/v1/operations/{id}/stream",
     }
     assert set(described["components"]["schemas"]["parcels.v1.SendParcel"]["properties"]) == {"weight"}
 
