@@ -23,7 +23,6 @@ from projections import (
     parked_commands,  # noqa: F401  # it registers its commands
     rebuild_commands,  # noqa: F401  # it registers its commands
 )
-from projections.bench import lanes, query, rebuild  # noqa: F401  # they register their commands
 from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
 from projections.verify_commands import projection

@@ -32,7 +32,7 @@ from tests.keycloak import Keycloak
 SUMMARY = pytest.StashKey[list[str]]()
 BANK = Path(__file__).parents[1] / "samples" / "bank"
 HEADRACE = Path(sys.executable).with_name("headrace")
-PATIENCE = 120
+PATIENCE = 300
 TOKEN_SECONDS = 300
 
 

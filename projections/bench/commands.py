@@ -1,0 +1,7 @@
+"""headrace bench project | rebuild | relay | query: they join the measurements of the store."""
+
+import typer
+
+from projections.bench import lanes, query, rebuild  # noqa: F401  # they register their commands
+
+app = typer.Typer()
