@@ -137,7 +137,7 @@ async def test_a_connection_that_always_breaks_ends_with_a_refusal():
 async def test_however_often_a_connection_breaks_a_caller_is_answered_in_time():
     limits = replace(QUICK, attempts=1_000_000)
     server = Server(*[fails(ConnectionLost())] * 10_000)
-    async with Committing(server, limits) as committer, asyncio.timeout(10 * limits.settle_seconds):
+    async with Committing(server, limits) as committer, asyncio.timeout(50 * limits.settle_seconds):
         [answer] = await sent(committer, command("orders-1"))
     assert isinstance(answer, StoreUnavailable | OutcomeUnknown)
     assert server.recorded == {}
