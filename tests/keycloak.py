@@ -14,8 +14,9 @@ from secrets import token_urlsafe
 from urllib.parse import urlencode
 
 from infra.native import tools
+from infra.native.ports import free_port
 from infra.native.processes import plain_environment
-from infra.native.state import State, free_port
+from infra.native.state import State
 from infra.native.supervisor import Supervisor
 
 VERSION = "26.7.3"
@@ -72,7 +73,7 @@ class Keycloak:
         folder.mkdir(parents=True, exist_ok=True)
         self._state = State(folder)
         self._supervisor = Supervisor(self._state)
-        self._port, self._password = free_port([]), token_urlsafe()
+        self._port, self._password = free_port(), token_urlsafe()
         self._tls = ssl.create_default_context(cafile=str(credentials / "ca.pem"))
 
     @property

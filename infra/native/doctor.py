@@ -11,8 +11,8 @@ import psutil
 
 from infra.errors import InfraError
 from infra.native import tools
+from infra.native.ports import free
 from infra.native.provider import Native
-from infra.native.state import free
 
 OLDEST_PYTHON = (3, 11)
 GIB = 2**30

@@ -1,10 +1,8 @@
 """What the native provider remembers between two commands: ports, and the processes that it started."""
 
 import json
-import random
-import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -12,10 +10,9 @@ from typing import Any
 
 import psutil
 
+from infra.native.ports import free, free_port
 from infra.pki import write
 
-# Below the range from which systems take ports for outgoing connections, so that none of those is in our way.
-PORTS = range(20000, 32768)
 LEFTOVER_SECONDS = 1.0
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -108,19 +105,3 @@ def birth(pid: int) -> str:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return f"{BOOT.read_text().strip()} {fields[19]}"
     return str(psutil.Process(pid).create_time())
-
-
-def free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port(taken: Iterable[int]) -> int:
-    kept = set(taken)
-    candidates = (random.choice(PORTS) for _ in range(10 * len(PORTS)))  # noqa: S311  # a port is no secret
-    return next(port for port in candidates if port not in kept and free(port))

@@ -21,6 +21,7 @@ from eventstore.console import AsJson
 from eventstore.migrate import connect
 from infra.console import clear_errors
 from infra.native import Native, here
+from infra.native.ports import free_port
 from infra.plan import OPERATOR, Database
 from infra.postgres import conninfo
 from infra.settings import Settings
@@ -148,7 +149,7 @@ class Server:
 @asynccontextmanager
 async def server(place: Place, main: Any) -> AsyncIterator[Server]:
     """A process that serves, as soon as it does."""
-    ports = serving.free_ports(2)
+    ports = [free_port(), free_port()]
     settings = place.settings.model_copy(update=dict(zip(("api_port", "health_port"), ports, strict=True)))
     process = get_context("spawn").Process(target=main, args=(settings, place.conninfo, place.domain.views[0].scope))
     process.start()

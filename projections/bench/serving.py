@@ -2,9 +2,7 @@
 
 import asyncio
 import os
-import socket
 import ssl
-from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -40,14 +38,6 @@ def asked_with(scope: str) -> Domain:
     """Counters, for whoever has a scope that the issuer knows."""
     domain = counting(NAME)
     return replace(domain, views=tuple(replace(view, scope=scope) for view in domain.views))
-
-
-def free_ports(number: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 async def listens(port: int, process: SpawnProcess) -> None:

@@ -1,7 +1,6 @@
 """The orders as a whole, in this process: an issuer, the gateway, and both sides, with real TLS and a real database."""
 
 import json
-import socket
 import ssl
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +22,7 @@ from eventstore.operations import MemoryOperations
 from eventstore.personal.keys import MemoryKeys
 from gateway.app import gateway
 from infra.health import Health
+from infra.native.ports import free_port
 from infra.oidc import Verifier
 from infra.pki import Authority
 from infra.settings import Settings
@@ -37,12 +37,6 @@ AT = "2010-12-01T08:26:00Z"
 LINE = {"sku": "85123A", "quantity": 6, "unit_price": "2.55"}
 STAFF = " ".join((*domain.every_scope, "streams:read"))
 CUSTOMERS = STAFF.replace(domain.all_scope, "")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class System:

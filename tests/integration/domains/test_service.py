@@ -1,7 +1,6 @@
 """The write side over real mutual TLS, with tokens of a real issuer."""
 
 import json
-import socket
 import ssl
 import time
 from contextlib import AsyncExitStack
@@ -18,6 +17,7 @@ from eventstore.personal.keys import MemoryKeys
 from eventstore.postgres import PostgresStore
 from infra import consistency
 from infra.health import Health
+from infra.native.ports import free_port
 from infra.oidc import Verifier
 from infra.pki import Authority
 from infra.settings import Settings
@@ -26,12 +26,6 @@ from infra.web import application, running
 LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
 PLACE = {"customer": "17850", "placed_at": "2010-12-01T08:26:00Z", "currency": "GBP", "lines": [LINE]}
 SCOPES = "orders:write streams:read"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Doors:

@@ -21,7 +21,7 @@ from domains.kernel import Command, Decider, Domain, Event, Row, View
 from gateway.app import gateway
 from gateway.instance import Limits
 from infra.health import Health
-from infra.native.state import free_port
+from infra.native.ports import free_port
 from infra.pki import Authority
 from infra.settings import Settings
 from infra.tokens import Issuer
@@ -68,14 +68,6 @@ def domains():
     return {"parcels": PARCELS}
 
 
-def free_ports(count):
-    """So many ports, each another, of those that no connection going out is given."""
-    ports: list[int] = []
-    for _ in range(count):
-        ports.append(free_port(ports))
-    return ports
-
-
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("authority"))
@@ -88,7 +80,7 @@ def settings_of(authority, tmp_path_factory):
 
     def make(principal, **more):
         authority.issue(folder / principal, principal)
-        ports = dict(zip(("api_port", "health_port"), free_ports(2), strict=True))
+        ports = {"api_port": free_port(), "health_port": free_port()}
         given = {"environment": "development", "drain_seconds": 5.0, **ports, **more}
         return Settings(principal=principal, credentials=folder / principal, **given)
 
@@ -308,7 +300,7 @@ def make_issuer(request, settings_of):
     def make():
         if request.config.getoption("issuer") == "keycloak":
             return Realm(request.getfixturevalue("keycloak"))
-        [port] = free_ports(1)
+        port = free_port()
         return Development(settings_of("issuer", api_port=port, oidc_issuer=f"https://127.0.0.1:{port}"))
 
     return make

@@ -1,0 +1,31 @@
+"""A port is given once."""
+
+import socket
+
+import pytest
+
+from infra.errors import StartFailed
+from infra.native import ports
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Ten ports to choose from, all of them free."""
+    chosen = [ports.free_port() for _ in range(10)]
+    while ports._reserved and ports._reserved[-1].getsockname()[1] in chosen:
+        ports._reserved.pop().close()
+    monkeypatch.setattr(ports, "PORTS", chosen)
+    return set(chosen)
+
+
+def test_nobody_is_given_the_port_of_another(few):
+    assert {ports.free_port() for _ in range(10)} == few
+    with pytest.raises(StartFailed, match="is free"):
+        ports.free_port()
+
+
+def test_a_port_that_another_process_was_given_or_listens_on_is_left_alone(few):
+    given, listened, own, *_ = few
+    with socket.socket(type=socket.SOCK_DGRAM) as theirs, socket.create_server(("127.0.0.1", listened)):
+        theirs.bind(("127.0.0.1", given))
+        assert {ports.free_port([own]) for _ in range(7)} == few - {given, listened, own}
