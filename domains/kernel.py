@@ -41,6 +41,11 @@ def example(*bodies: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(bodies)})
 
 
+def whole(value: object) -> object:
+    """For a number that is not rounded: JSON has no whole numbers of their own, so 6.0 is 6."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Event(BaseModel):
     """A fact, past tense, with the time at which it happened."""
 

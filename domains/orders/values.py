@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
-from domains.kernel import IN_BODIES
+from domains.kernel import IN_BODIES, whole
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -19,12 +19,6 @@ Sku = Annotated[Text, StringConstraints(min_length=1, max_length=64, pattern=PRI
 Description = Annotated[Text, StringConstraints(max_length=200, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 Country = Annotated[Text, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f/]+$")]
 Currency = Literal["AUD", "CAD", "CHF", "DKK", "EUR", "GBP", "JPY", "NOK", "SEK", "USD"]
-
-
-def whole(value: object) -> object:
-    """JSON has no whole numbers of their own: 6.0 is 6."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
 
 Quantity = Annotated[int, Field(strict=True, ge=1, le=1_000_000), BeforeValidator(whole)]
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated, assert_never
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, BeforeValidator, Field, StringConstraints
 
 from domains.errors import Refused
-from domains.kernel import Command, Event, Row
+from domains.kernel import Command, Event, Row, whole
 
 Id = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z0-9]{1,32}$")]
-Cents = Annotated[int, Field(strict=True, ge=1, le=10**12)]
+Cents = Annotated[int, Field(strict=True, ge=1, le=10**12), BeforeValidator(whole)]
 
 
 class Open(Command):
