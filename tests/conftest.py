@@ -63,6 +63,10 @@ def postgres(floor):
 
 @pytest.fixture
 def read_database(floor):
+    return empty_read_database(floor)
+
+
+def empty_read_database(floor):
     """An empty read database's owner and reader: a schema of its own in a real database."""
     floor.create_database(READ)
     place = {"options": f"-c search_path={(schema := f'read_{uuid4().hex}')}"}

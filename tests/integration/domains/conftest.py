@@ -6,7 +6,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
-import pytest
+import pytest_asyncio
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -32,6 +32,7 @@ from projections.serving.live import Live
 from projections.serving.past import Past
 from projections.serving.service import Queries, read_side
 from projections.serving.views import Views
+from tests.conftest import empty_read_database
 
 AT = "2010-12-01T08:26:00Z"
 LINE = {"sku": "85123A", "quantity": 6, "unit_price": "2.55"}
@@ -128,17 +129,17 @@ class System:
         settings = self.settings if door == "gateway" else self.sides[side]
         return f"https://127.0.0.1:{settings.api_port}{path}"
 
-    async def ask(self, door, method, path, token, body=None):
+    async def ask(self, door, method, path, token, body=None, **headers):
         """Status, body and headers of the answer; `door` is `gateway` or `service`, which is asked as the gateway."""
-        headers = {"authorization": f"Bearer {token}"} if token else {}
+        headers |= {"authorization": f"Bearer {token}"} if token else {}
         data = {"data": json.dumps(body), "headers": {**headers, "content-type": "application/json"}}
         more = data if method == "POST" else {"headers": headers}
         async with self.client.request(method, self.address(door, path), **more) as answer:
             return answer.status, await answer.read(), answer.headers
 
 
-@pytest.fixture
-async def system(read_database, tmp_path):
-    async with System(tmp_path, *read_database).running() as system:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(floor, tmp_path_factory):
+    async with System(tmp_path_factory.mktemp("system"), *empty_read_database(floor)).running() as system:
         await system.fill()
         yield system

@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
 from jsonschema import Draft202012Validator
 
 from domains.orders import domain
 from gateway.openapi import document
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 STAFF = " ".join((*domain.every_scope, "streams:read"))
 AT = "2010-12-01T08:26:00Z"
