@@ -83,7 +83,7 @@ KEY = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[ -.0-\
 HEADERS = {
     "Idempotency-Key": {"type": "string", "pattern": r'^"[!#-\[\]-~]{1,200}"$'},
     "If-Match": {"type": "string", "pattern": '^"[1-9][0-9]{0,17}"$', "description": "It excludes If-None-Match."},
-    "If-None-Match": {"type": "string", "pattern": "^[*]$"},
+    "If-None-Match": {"type": "string", "enum": ["*"]},
     "Prefer": {**TEXT, "description": "`respond-async` for an answer later, `wait=n` for the seconds that you wait."},
 }
 QUERY_HEADERS = {
