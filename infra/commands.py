@@ -20,7 +20,7 @@ from infra.login import Login
 from infra.native import Native, here
 from infra.native.doctor import examine
 from infra.native.listeners import listeners
-from infra.plan import KAFKA_UI, OPERATOR
+from infra.plan import CONSOLE, KAFKA_UI, OPERATOR
 
 app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
@@ -113,11 +113,14 @@ def token(
 
 
 @app.command("realm")
-def show_realm() -> None:
+def show_realm(
+    console: Annotated[str | None, typer.Option(help="Where people find the web console.")] = None,
+) -> None:
     """Print the realm with which Keycloak is an issuer for this system, as JSON to import."""
     with clear_errors():
         system = here()
-        show_json(realm(system.plan, system.settings(OPERATOR).oidc_audience))
+        place = console or f"https://127.0.0.1:{system.state.port(f'{CONSOLE}.api')}"
+        show_json(realm(system.plan, system.settings(OPERATOR).oidc_audience, place.rstrip("/")))
 
 
 @app.command("login")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from infra.login import CLIENT
+from infra.issuer.people import COMMAND_LINE, CONSOLE
 from infra.plan import OPERATOR, Plan
 
 REALM = "headrace"
@@ -23,8 +23,8 @@ MAY_SEE, MAY_EDIT = ("admin", "user"), ("admin",)
 Json = dict[str, Any]
 
 
-def realm(plan: Plan, audience: str) -> Json:
-    """The realm, as `kc.sh import` and the admin console take it."""
+def realm(plan: Plan, audience: str, console: str) -> Json:
+    """The realm, as `kc.sh import` and the admin console take it; `console` is where people find the web console."""
     scopes, claims = sorted({*plan.scopes}), sorted({*plan.claims, "tenant"})
     return {
         "realm": REALM,
@@ -42,7 +42,7 @@ def realm(plan: Plan, audience: str) -> Json:
         "roles": {"realm": [{"name": scope, "description": f"may have the scope {scope}"} for scope in scopes]},
         "clientScopes": [basic(), ours(audience, claims), *map(client_scope, scopes)],
         "scopeMappings": [{"clientScope": scope, "roles": [scope]} for scope in scopes],
-        "clients": [people(scopes), machine(OPERATOR, scopes)],
+        "clients": [command_line(scopes), web_console(scopes, console), machine(OPERATOR, scopes)],
         "users": [service_account(OPERATOR, scopes)],
         "components": {"org.keycloak.userprofile.UserProfileProvider": [profile(claims)]},
     }
@@ -82,17 +82,26 @@ def fixed(claim: str, value: str) -> Json:
     return mapper(claim, "oidc-hardcoded-claim-mapper", claimed(claim, **{"claim.value": value}))
 
 
-def people(scopes: Iterable[str]) -> Json:
-    """The public client of the command line: a code with PKCE, or a code on another device."""
+def command_line(scopes: Iterable[str]) -> Json:
+    """A code that comes back to any port of this machine, or one that is typed in on another device."""
+    return people(COMMAND_LINE, scopes, LOOPBACK, {"oauth2.device.authorization.grant.enabled": "true"})
+
+
+def web_console(scopes: Iterable[str], address: str) -> Json:
+    """A code that comes back to the console, and nowhere else."""
+    return people(CONSOLE, scopes, f"{address}/callback", {})
+
+
+def people(name: str, scopes: Iterable[str], back: str, attributes: Mapping[str, str]) -> Json:
+    """A public client, with which people log in: a code with PKCE."""
     client = {
         "publicClient": True,
         "standardFlowEnabled": True,
-        "redirectUris": [LOOPBACK],
+        "redirectUris": [back],
         "defaultClientScopes": [*COMMON],
-        "protocolMappers": [fixed("client_id", CLIENT)],
+        "protocolMappers": [fixed("client_id", name)],
     }
-    attributes = {"pkce.code.challenge.method": "S256", "oauth2.device.authorization.grant.enabled": "true"}
-    return client_of(CLIENT, scopes, client, attributes)
+    return client_of(name, scopes, client, {"pkce.code.challenge.method": "S256", **attributes})
 
 
 def machine(name: str, scopes: Iterable[str]) -> Json:

@@ -34,6 +34,7 @@ BANK = Path(__file__).parents[1] / "samples" / "bank"
 HEADRACE = Path(sys.executable).with_name("headrace")
 PATIENCE = 300
 TOKEN_SECONDS = 300
+ANN_MAY = ("orders:read", "console:read")
 
 
 class Installed(Native):
@@ -132,7 +133,7 @@ def another_issuer(system):
     realm = json.loads(system.headrace("realm").stdout)
     (operator,) = [client for client in realm["clients"] if client["clientId"] == OPERATOR]
     operator["secret"] = system.settings(OPERATOR).password
-    realm["users"].append(person("ann", str(uuid4()), "orders:read"))
+    realm["users"].append(person("ann", str(uuid4()), *ANN_MAY))
     with Keycloak(system.cache, system.folder / "keycloak", system.credentials / "keycloak").running() as server:
         system.environment["HEADRACE_OIDC_ISSUER"] = server.add(realm)
         yield
@@ -140,9 +141,9 @@ def another_issuer(system):
 
 @pytest.fixture
 def ann(system, request):
-    """A person who may read orders, as far as they are hers."""
+    """A person who may read orders, as far as they are hers, and watch."""
     if request.config.getoption("issuer") == "development":
-        told = {"password": PASSWORD, "scopes": ["orders:read"], "claims": {"customer": CUSTOMER}}
+        told = {"password": PASSWORD, "scopes": ANN_MAY, "claims": {"customer": CUSTOMER}}
         write(system.credentials / "issuer" / PEOPLE, json.dumps({"ann": told}).encode())
     return "ann"
 

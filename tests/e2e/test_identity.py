@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -58,6 +59,28 @@ async def test_a_person_logs_in_on_another_device_and_sees_what_is_hers(system, 
         assert system.headrace("logout").returncode == 0
 
 
+async def test_a_person_logs_in_to_the_console_in_her_own_browser(system, ann):
+    told = system.headrace("console", "--no-browser")
+    assert told.returncode == 0, told.stderr
+    base = told.stdout.strip()
+    async with a_device(system) as session:
+        browser = Browser(session)
+        _, back, _ = await browser.log_in(base, name=ann)
+        assert back.startswith(f"{base}/callback?")
+        status, _, page = await browser.open(back)
+        assert (status, "order-details" in page) == (200, True)
+    async with a_device(system) as session, session.get(back) as answer:
+        assert answer.status == 400  # another browser has nothing of a code that it did not ask for
+
+
+@asynccontextmanager
+async def a_device(system):
+    connector = aiohttp.TCPConnector(ssl=tls.client(system.settings(OPERATOR), identified=False))
+    jar = aiohttp.CookieJar(unsafe=True)  # the issuer has an address, not a name
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as session:
+        yield session
+
+
 async def logged_in(system, name):
     """Runs `headrace login --device` while somebody types the code in at another device."""
     child = await asyncio.create_subprocess_exec(
@@ -68,9 +91,7 @@ async def logged_in(system, name):
     )
     said = (await child.stderr.readline()).decode()
     (address,) = re.findall(r"or open (\S+)", said)
-    connector = aiohttp.TCPConnector(ssl=tls.client(system.settings(OPERATOR), identified=False))
-    jar = aiohttp.CookieJar(unsafe=True)  # the issuer has an address, not a name
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as session:
+    async with a_device(system) as session:
         await Browser(session).approve(address, name=name)
     await child.communicate()
     return child.returncode

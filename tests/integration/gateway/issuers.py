@@ -24,6 +24,7 @@ SCOPES = ("parcels:read", "parcels:write", "streams:read")
 SECRET = "a secret of the tests, long enough"
 PASSWORD = "correct horse"
 CUSTOMER = "17850"
+CONSOLE = "https://127.0.0.1:7"
 # Eve is for wrong passwords: who gives many of them is locked out for a while.
 PEOPLE = ("ann", "eve")
 
@@ -82,7 +83,7 @@ class Realm:
 
     @asynccontextmanager
     async def running(self):
-        told = realm(Plan(scopes=SCOPES, claims=("customer",)), "headrace") | {"realm": self._name}
+        told = realm(Plan(scopes=SCOPES, claims=("customer",)), "headrace", CONSOLE) | {"realm": self._name}
         told["oauth2DevicePollingInterval"] = 1
         (operator,) = [client for client in told["clients"] if client["clientId"] == OPERATOR]
         operator["secret"] = SECRET
