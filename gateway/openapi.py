@@ -199,7 +199,7 @@ class Part:
         later = answered("202", "accepted", json_of(reference("Accepted")), *found)
         later["202"][ASKED_WITH] = "Prefer"
         needed = ("428",) if name in self._domain.needs_version else ()
-        refused = refusals("400", "401", "403", "409", "412", "422", *needed, "429", "503")
+        refused = refusals("400", "401", "403", "409", "412", "413", "415", "422", *needed, "429", "503")
         return {
             **self._operation(
                 name,

@@ -119,6 +119,8 @@ REFUSALS = {
     "404": "there is nothing here",
     "409": "the business refuses",
     "412": "the stream is not at the version that was demanded",
+    "413": "what was sent is too large",
+    "415": "what was sent is not JSON",
     "422": "what was sent does not have the form it must have",
     "428": "this needs `If-Match` or `If-None-Match: *`",
     "429": "more was asked than is allowed",
