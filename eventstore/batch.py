@@ -27,8 +27,7 @@ from eventstore.records import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """A run of events of a command for one stream; `first` is what the first adds to the stream's version.
 
     Only the `final` part of a stream says where the stream then stands.
@@ -55,8 +54,7 @@ class Tracked:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """What is recorded whole or not at all. Its events get consecutive positions.
 
     One with a condition is a batch of its own: its neighbours' events are not in the log yet.

@@ -81,11 +81,12 @@ def check_events(events: Iterable[NewEvent]) -> None:
     events = list(events)
     if len(events) > APPEND_EVENTS:
         raise InvalidEvent(f"{len(events)} events in one append, at most {APPEND_EVENTS} are accepted")
-    if len({event.id for event in events}) != len(events):
+    if len(events) > 1 and len({event.id for event in events}) != len(events):
         raise InvalidEvent("two events of one append have the same id")
+    size = 0
     for event in events:
         check_event(event)
-    size = sum(len(event.data) for event in events)
+        size += len(event.data)
     if size > APPEND_BYTES:
         raise InvalidEvent(f"{size} bytes in one append, at most {APPEND_BYTES} are accepted")
 

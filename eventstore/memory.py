@@ -2,9 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+
+from msgspec.structs import replace
 
 from eventstore.errors import ConditionFailed, IdempotencyConflict, WrongExpectedVersion
 from eventstore.limits import (

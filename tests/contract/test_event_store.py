@@ -1,11 +1,11 @@
 """What every event store promises."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from eventstore.errors import IdempotencyConflict, InvalidEvent, WrongExpectedVersion
 from eventstore.limits import EVENT_BYTES

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+from msgspec import structs
+
 from eventstore.committer import GroupCommitter
 from eventstore.errors import StoreUnavailable
 from eventstore.records import Condition, Selection
@@ -116,7 +118,7 @@ async def test_a_lane_that_lost_its_session_finds_out_while_the_other_one_goes_o
 
 async def test_a_command_with_a_condition_is_a_batch_of_its_own():
     server = Server()
-    alone = replace(command("orders-2"), condition=Condition(0, [Selection()]))
+    alone = structs.replace(command("orders-2"), condition=Condition(0, [Selection()]))
     async with Committing(server) as committer:
         await sent(committer, command("orders-1"), alone, command("orders-3"), command("orders-4"))
     assert server.batches == [["orders-1"], ["orders-2"], ["orders-3", "orders-4"]]
