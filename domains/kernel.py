@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from domains.admin import VERBS
 from domains.errors import NotADomain
 from domains.personal import personal_fields, subjects
 
@@ -211,7 +212,9 @@ class Domain:
     `needs_version` are commands whose callers must say which version they have seen.
     `events` maps each type name to its model; a type name, once recorded, is a promise: a type has a model, or an
     upcaster that brings what was recorded to the next version.
-    `scopes` are what tokens need for commands that take another scope than the domain's own. `owner` is the field of
+    `scopes` are what tokens need for commands that take another scope than the domain's own. `admin` are the commands,
+    and the verbs of `domains.admin`, that operators alone ask for, at a port of their own: each with a scope that is
+    for nothing else. `owner` is the field of
     the aggregate's state, of commands and of access tokens that names whose an aggregate is. `versions` are those of
     its addresses that are served.
     """
@@ -227,6 +230,7 @@ class Domain:
     needs_version: frozenset[str] = frozenset()
     compositions: tuple[Composition, ...] = ()
     scopes: Mapping[str, str] = field(default_factory=dict)
+    admin: Mapping[str, str] = field(default_factory=dict)
     owner: str | None = None
     versions: tuple[Version, ...] = (Version(1),)
 
@@ -259,7 +263,7 @@ class Domain:
 
     def command_scope(self, command: str) -> str:
         """What a token needs for a command."""
-        return self.scopes.get(command, f"{self.name}:write")
+        return self.admin.get(command) or self.scopes.get(command, f"{self.name}:write")
 
     def view_scope(self, name: str) -> str:
         """What a token needs for a view."""
@@ -275,7 +279,8 @@ class Domain:
     def every_scope(self) -> tuple[str, ...]:
         """Every scope of this domain, sorted."""
         own = (f"{self.name}:read", f"{self.name}:write", *([self.all_scope] if self.owner else ()))
-        return tuple(sorted({*own, *self.scopes.values(), *(view.scope for view in self.views if view.scope)}))
+        views = {view.scope for view in self.views if view.scope}
+        return tuple(sorted({*own, *self.scopes.values(), *self.admin.values(), *views}))
 
     def _check_names(self) -> None:
         if self.name in RESERVED:
@@ -335,9 +340,16 @@ def check_access(domain: Domain) -> None:
     """Raises `NotADomain` for rights that are declared on nothing."""
     if unknown := domain.scopes.keys() - domain.commands.keys():
         raise NotADomain(f"domain {domain.name!r}: {', '.join(sorted(unknown))} is no command")
+    if unknown := domain.admin.keys() - domain.commands.keys() - VERBS.keys():
+        raise NotADomain(f"domain {domain.name!r}: {', '.join(sorted(unknown))} is no verb and no command")
+    if ambiguous := domain.admin.keys() & domain.commands.keys() & VERBS.keys():
+        raise NotADomain(f"domain {domain.name!r}: {min(ambiguous)!r} is a command and a verb")
     scopes = {*domain.scopes.values(), *(view.scope for view in domain.views if view.scope)}
-    if strange := sorted(scope for scope in scopes if not SCOPE.fullmatch(scope)):
+    if strange := sorted(scope for scope in {*scopes, *domain.admin.values()} if not SCOPE.fullmatch(scope)):
         raise NotADomain(f"domain {domain.name!r}: {strange[0]!r} is no scope, like {domain.name}:refund")
+    common = {*scopes, domain.all_scope, f"{domain.name}:read", f"{domain.name}:write"}
+    if shared := sorted(common & {*domain.admin.values()}):
+        raise NotADomain(f"domain {domain.name!r}: {shared[0]!r} is not for operators alone")
     if domain.owner is None and any(view.owner for view in domain.views):
         raise NotADomain(f"domain {domain.name!r}: a view has an owner, and the domain has none")
     if domain.owner is not None and not hasattr(domain.decider.initial, domain.owner):

@@ -11,14 +11,15 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp
 
+from domains.admin import CERTIFICATES
 from domains.kernel import Domain
-from gateway import docs
+from gateway import docs, pages
 from gateway.address import address_of
+from gateway.admin import admin_door
 from gateway.cors import Cors
-from gateway.documents import WHOLE, described
+from gateway.documents import CACHED, WHOLE, described
 from gateway.instance import Limits
 from gateway.limiter import PATH, Limiter, quotas
-from gateway.pages import page
 from gateway.peers import Peers
 from gateway.proxy import Proxy, Services
 from gateway.routes import SIDES, Routes, Side
@@ -31,7 +32,6 @@ from infra.web import Application, Problem, application, tls
 log = logging.getLogger(__name__)
 
 BODY_LIMIT = 512 * 1024
-CACHED = {"cache-control": "public, max-age=300"}
 
 
 def gateway(
@@ -68,6 +68,9 @@ def gateway(
 
     app = application("Headrace", settings, health, peers=None, body_limit=BODY_LIMIT, lifespan=lifespan, before=before)
     app.inside[PATH] = limiter.answer
+    app.admin = admin_door(
+        settings, health, domains, proxied=proxied, services=services, verifier=verifier, limiter=limiter
+    )
     documents = described(domains)
     listed = orjson.dumps(overview(domains))
 
@@ -80,17 +83,11 @@ def gateway(
     async def versions(_: Request) -> Response:
         return Response(listed, headers=CACHED, media_type="application/json")
 
-    async def problems(request: Request) -> Response:
-        text = page(request.path_params["slug"])
-        if text is None:
-            raise Problem(404, "not-found", "there is no problem of this name")
-        return Response(text, headers=CACHED, media_type="text/html; charset=utf-8")
-
     app.add_route("/openapi.json", document, methods=["GET"])
     app.add_route("/documents/{name}.json", document, methods=["GET"])
     docs.add(app, documents)
     app.add_route("/v1", versions, methods=["GET"])
-    app.add_route("/problems/{slug}", problems, methods=["GET"])
+    pages.add(app)
     return app
 
 
@@ -103,7 +100,7 @@ def known_services(settings: Settings, domains: Mapping[str, Domain], limits: Li
             # One domain that is not deployed must not take the others from the air.
             log.warning("no address is known for %s-%s", domain, side)
         else:
-            services[domain, side] = Upstream(addresses, f"{domain}-{side}", context, limits)
+            services[domain, side] = Upstream(addresses, CERTIFICATES[side].format(domain), context, limits)
     return services
 
 

@@ -37,6 +37,11 @@ class Breaker:
             # Several gateways must not come back all at once.
             self._until = now + self._pause * uniform(0.8, 1.0)  # noqa: S311  # no secret
 
+    def told(self, now: float) -> dict[str, object]:
+        """How it stands, for operators."""
+        state = "set aside" if self._failed >= self.failures else "failing" if self._failed else "well"
+        return {"state": state, "failures": self._failed, "asked_again_in": round(self.waits(now), 1)}
+
     def waits(self, now: float) -> float:
         """For how long it will let nothing through."""
         return max(0.0, self._until - now)

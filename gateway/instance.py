@@ -81,6 +81,16 @@ class Instance:
         while self._idle:
             self._idle.pop().close()
 
+    def told(self) -> dict[str, object]:
+        """How it does, for operators."""
+        host, port = self.place
+        return {
+            "address": f"https://{f'[{host}]' if ':' in host else host}:{port}",
+            **self.breaker.told(now()),
+            "requests": self.load,
+            "streams": self.streams,
+        }
+
     async def _enter(self, deadline: float, endless: bool) -> None:
         """Takes a place. Raises `Busy`."""
         if endless:

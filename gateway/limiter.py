@@ -7,9 +7,11 @@ the others its share of the quota.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from heapq import nlargest
 from math import ceil
+from operator import itemgetter
 from time import monotonic
 from typing import Any
 
@@ -26,6 +28,7 @@ from infra.web import Problem, invalid
 
 PATH = "/limits"
 PARTS = 100
+MOST_TOLD = 20
 DEFAULTS = {
     "command": Quota(120_000, 60),
     "read": Quota(240_000, 60),
@@ -119,6 +122,16 @@ class Limiter:
         granted = window.take(asked.units, now)
         told = {"granted": granted, "left": window.left(), "frees_in": window.frees_in(now)}
         return Response(orjson.dumps(told), media_type="application/json")
+
+    def used(self) -> Iterator[dict[str, object]]:
+        """What is counted here of each quota, for operators: how many keys are in use, and which most."""
+        now = monotonic()
+        for kind, ledger in self._ledgers.items():
+            used = ledger.used(now)
+            most = nlargest(MOST_TOLD, used.items(), key=itemgetter(1))
+            told = [{"key": key, "used": units} for key, units in most]
+            quota = ledger.quota
+            yield {"kind": kind, "units": quota.units, "seconds": quota.seconds, "keys": len(used), "most": told}
 
     def _counted(self, ledger: Ledger, kind: str, key: str) -> Verdict:
         now, window = monotonic(), ledger.window(key)

@@ -1,7 +1,7 @@
 """OpenAPI 3.1 documents, derived from the domains' declarations."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -181,13 +181,22 @@ class Part:
     def paths(self) -> dict[str, Any]:
         base = f"/v{self._version.number}/{self._domain.name}"
         paths: dict[str, Any] = {f"{base}/{{id}}/events": {"get": self._events()}}
-        for name in self._domain.commands:
-            paths[f"{base}/{{id}}/{name}"] = {"post": self._command(name)}
+        paths |= self._commands(self._domain.commands.keys() - self._domain.admin.keys())
         for view in self._domain.views:
             paths[f"{base}/{view.name}"] = {"get": self._rows(view)}
             paths[f"{base}/{view.name}/{{key}}"] = {"get": self._row(view)}
             paths[f"{base}/{view.name}/stream"] = {"get": self._changes(view)}
         return paths
+
+    def admin_paths(self) -> dict[str, Any]:
+        """The commands that are for operators."""
+        return self._commands(self._domain.commands.keys() & self._domain.admin.keys())
+
+    def _commands(self, wanted: Set[str]) -> dict[str, Any]:
+        base = f"/v{self._version.number}/{self._domain.name}"
+        return {
+            f"{base}/{{id}}/{name}": {"post": self._command(name)} for name in self._domain.commands if name in wanted
+        }
 
     def _command(self, name: str) -> dict[str, Any]:
         body = self._version.body(self._domain, name)

@@ -2,6 +2,10 @@
 
 from html import escape
 
+from fastapi import Request, Response
+
+from gateway.documents import CACHED
+from infra.web import Application, Problem
 from infra.web.catalogue import PROBLEMS
 
 PAGE = """<!doctype html>
@@ -13,6 +17,18 @@ PAGE = """<!doctype html>
 <p><code>/problems/{slug}</code></p>
 </html>
 """
+
+
+def add(app: Application) -> None:
+    """Adds `/problems/<slug>`."""
+
+    async def problems(request: Request) -> Response:
+        text = page(request.path_params["slug"])
+        if text is None:
+            raise Problem(404, "not-found", "there is no problem of this name")
+        return Response(text, headers=CACHED, media_type="text/html; charset=utf-8")
+
+    app.add_route("/problems/{slug}", problems, methods=["GET"])
 
 
 def page(slug: str) -> str | None:

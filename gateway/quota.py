@@ -35,6 +35,11 @@ class Window:
             self._used += granted
         return granted
 
+    def used(self, now: float) -> int:
+        """How many units are taken now."""
+        self._advance(now)
+        return self._used
+
     def left(self) -> int:
         """What was left at the last `take`."""
         return self._quota.units - self._used
@@ -67,6 +72,10 @@ class Ledger:
     def __init__(self, quota: Quota, most_keys: int = MOST_KEYS) -> None:
         self.quota, self._most_keys = quota, most_keys
         self._windows: OrderedDict[str, Window] = OrderedDict()
+
+    def used(self, now: float) -> dict[str, int]:
+        """What each key has used that has used any."""
+        return {key: used for key, window in self._windows.items() if (used := window.used(now))}
 
     def window(self, key: str) -> Window:
         window = self._windows.get(key)

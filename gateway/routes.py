@@ -1,7 +1,7 @@
 """Where a request goes: derived from the domains' declarations, never from what a client sends."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -9,12 +9,13 @@ from functools import cache
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
+from domains.admin import PROJECTIONS, VERBS, address
 from domains.kernel import Composition, Domain, Part, Version
 from infra.web import Problem
 
-Side = Literal["write", "read"]
+Side = Literal["write", "read", "rebuild"]
 Kind = Literal["command", "read", "admin"]
-SIDES: tuple[Side, ...] = ("write", "read")
+SIDES: tuple[Side, ...] = ("write", "read", "rebuild")
 PREFIX = tuple(b"/v%d/" % number for number in range(1, 10))
 DOCUMENTATION = "/docs"
 EVENTS = "events"
@@ -35,7 +36,7 @@ class Target:
     """The service that answers, the scope that it takes, and the declared route for logs and measurements.
 
     `version` is the one that was asked for, and `newest` the number of the newest that there is. The answer of an
-    `endless` one goes on until somebody ends it.
+    `endless` one goes on until somebody ends it. What is `admin` is asked for by operators, at their port.
     """
 
     domain: str
@@ -45,11 +46,12 @@ class Target:
     version: Version
     newest: int
     endless: bool = False
+    admin: bool = False
 
     @property
     def kind(self) -> Kind:
         """What it counts as in the rate limits."""
-        if self.scope == STREAMS_READ:
+        if self.admin or self.scope == STREAMS_READ:
             return "admin"
         return "command" if self.side == "write" and not self.template.startswith(OPERATION) else "read"
 
@@ -84,14 +86,15 @@ class Composed:
 
 
 class Routes:
-    """The addresses of all domains, in each of their versions.
+    """The addresses of all domains, in each of their versions; with `admin`, those that are for operators.
 
     What a domain calls its own comes before what others compose.
     """
 
-    def __init__(self, domains: Mapping[str, Domain]) -> None:
-        self._domains: dict[tuple[str, ...], Targets] = {
-            (f"v{version.number}", name): targets(domain, version)
+    def __init__(self, domains: Mapping[str, Domain], *, admin: bool = False) -> None:
+        targets_of = admin_targets if admin else targets
+        self._domains: dict[tuple[str, ...], Targets | AdminTargets] = {
+            (f"v{version.number}", name): targets_of(domain, version)
             for name, domain in domains.items()
             for version in domain.versions
         }
@@ -101,9 +104,13 @@ class Routes:
                 f"{domain.name}:read",
                 [part_scope(domains, part) for part in one.parts],
             )
-            for domain in domains.values()
+            for domain in (() if admin else domains.values())
             for one in domain.compositions
         }
+
+    def each(self) -> Iterator[tuple[str, Target]]:
+        """Each target that one service answers, with its method."""
+        return (found for targets in self._domains.values() for found in targets.each())
 
     def find(self, method: str, raw_path: bytes) -> Target | Composed:
         """The target of a request. Raises `Problem` 400, 404 or 405."""
@@ -158,6 +165,54 @@ class Targets:
                     found["POST"] = self.commands[last]
         return found
 
+    def each(self) -> Iterator[tuple[str, Target]]:
+        for command in self.commands.values():
+            yield "POST", command
+        asked = (self.lists, self.rows, self.streams)
+        for target in (*(one for kind in asked for one in kind.values()), self.events, self.operation, self.following):
+            yield "GET", target
+
+
+@dataclass(frozen=True, slots=True)
+class AdminTargets:
+    """The addresses of one domain that are for operators: commands, and verbs of views."""
+
+    commands: Mapping[str, Target]
+    verbs: Mapping[tuple[str, str], Target]
+
+    def by_method(self, segments: list[str]) -> Mapping[str, Target]:
+        match segments:
+            case [_, command] if command in self.commands:
+                return {"POST": self.commands[command]}
+            case [str(first), view, verb] if first == PROJECTIONS and (view, verb) in self.verbs:
+                return {"POST": self.verbs[view, verb]}
+        return {}
+
+    def each(self) -> Iterator[tuple[str, Target]]:
+        for target in (*self.commands.values(), *self.verbs.values()):
+            yield "POST", target
+
+
+def admin_targets(domain: Domain, version: Version) -> AdminTargets:
+    name, number, newest = domain.name, version.number, domain.versions[-1].number
+
+    def target(side: Side, one: str, path: str) -> Target:
+        return Target(name, side, domain.admin[one], path, version, newest, admin=True)
+
+    return AdminTargets(
+        commands={
+            one: target("write", one, f"/v{number}/{name}/{{id}}/{one}")
+            for one in domain.commands
+            if one in domain.admin
+        },
+        verbs={
+            (view.name, verb): target(VERBS[verb].side, verb, address(name, number, view.name, verb))
+            for view in domain.views
+            for verb in VERBS
+            if verb in domain.admin
+        },
+    )
+
 
 def targets(domain: Domain, version: Version) -> Targets:
     name, base, newest = domain.name, f"/v{version.number}/{domain.name}", domain.versions[-1].number
@@ -167,7 +222,11 @@ def targets(domain: Domain, version: Version) -> Targets:
         return Target(name, side, scope, f"{base}/{path}", version, newest, endless)
 
     return Targets(
-        commands={one: target("write", domain.command_scope(one), f"{{id}}/{one}") for one in domain.commands},
+        commands={
+            one: target("write", domain.command_scope(one), f"{{id}}/{one}")
+            for one in domain.commands
+            if one not in domain.admin
+        },
         lists={view: target("read", scope, view) for view, scope in scopes.items()},
         rows={view: target("read", scope, f"{view}/{{key}}") for view, scope in scopes.items()},
         streams={view: target("read", scope, f"{view}/{STREAM}", endless=True) for view, scope in scopes.items()},

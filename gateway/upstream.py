@@ -30,11 +30,16 @@ class Upstream:
 
     def __init__(self, addresses: Sequence[str], name: str, tls: ssl.SSLContext, limits: Limits) -> None:
         self._addresses = [place(address) for address in addresses]
-        self._name, self._tls, self.limits = name, tls, limits
+        self.addresses, self._name, self._tls, self.limits = addresses, name, tls, limits
         self._instances: dict[Place, Instance] = {}
         self._resolve_at, self._resolving = 0.0, asyncio.Lock()
         self._refresh: asyncio.Task[None] | None = None
         self._budget = Budget()
+
+    @property
+    def instances(self) -> list[dict[str, object]]:
+        """How each of its instances does that was found."""
+        return [one.told() for one in self._instances.values()]
 
     @property
     def authority(self) -> bytes:

@@ -61,6 +61,7 @@ class Process:
     """A long-running process. It serves its API with TLS on one port and its health on another.
 
     `serves` is the domain and side it serves ("orders", "write"); `asks` are the sides whose addresses it is told.
+    What is `admin` has one more port, for operators.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Process:
     needs: tuple[Literal["kafka", "postgres", "issuer"], ...]
     serves: tuple[str, str] | None = None
     asks: tuple[str, ...] = ()
+    admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

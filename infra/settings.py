@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -66,6 +67,8 @@ class Settings(BaseSettings):
 
     A deployment serves one `tenant`, or none: tokens whose claim of that name differs are refused.
 
+    Operators are answered on `admin_port`, if there is one, and never on `api_port`.
+
     `credentials` is a folder with `ca.pem`, `cert.pem`, `key.pem`, `password` and `signing.key`; `evidence`
     is the folder in which checkpoints are kept outside the databases, `keys` the one with the keys that wrap keys.
     """
@@ -79,6 +82,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     api_port: Port = 8443
     health_port: Port = 8444
+    admin_port: Port | None = None
     drain_seconds: float = Field(default=10.0, gt=0, le=300)
     kafka_bootstrap: str | None = None
     postgres_host: str | None = None
@@ -102,9 +106,11 @@ class Settings(BaseSettings):
     origins: tuple[Https, ...] = ()
 
     @model_validator(mode="after")
-    def _two_ports(self) -> Self:
-        if self.api_port == self.health_port:
-            raise ValueError(f"{PREFIX}API_PORT and {PREFIX}HEALTH_PORT are the same")
+    def _own_ports(self) -> Self:
+        names = ("api_port", "health_port", "admin_port")
+        for one, other in combinations(names, 2):
+            if getattr(self, one) == getattr(self, other):
+                raise ValueError(f"{PREFIX}{one.upper()} and {PREFIX}{other.upper()} are the same")
         return self
 
     @property

@@ -1,14 +1,15 @@
-"""The doors for people who look after a projection: they act through the console, each with a token of his own."""
+"""The doors for people who look after a projection: they come by console or gateway, each with a token of his own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import orjson
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from domains.admin import PROJECTIONS, Retrying, Skipping
 from domains.kernel import Domain
 from infra.oidc import Identity, Verifier, identify
 from infra.plan import CONSOLE
@@ -21,40 +22,25 @@ from projections.rows import AnyView
 
 Act = Callable[[Request, AnyView, Identity], Awaitable[Response]]
 B = TypeVar("B", bound=BaseModel)
-
-
-class Retrying(BaseModel):
-    """A spot of what is parked."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    key: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-    of_stream: bool = False
-
-    @property
-    def spot(self) -> Spot:
-        return Spot(self.key, self.of_stream)
-
-
-class Skipping(Retrying):
-    """A spot whose failing event is taken out for good, and why that may be."""
-
-    why: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
+CALLERS = frozenset({"gateway", CONSOLE})
 
 
 def acts(app: Application, domain: Domain, verifier: Verifier, verb: str, act: Act) -> None:
-    """Adds `POST /projections/{view}/<verb>`, for the console and whoever may act."""
+    """Adds a verb of all views: for the console and, if the domain declares the verb, for the gateway."""
+    scopes = {CONSOLE: CONSOLE_WRITE, "gateway": domain.admin.get(verb)}
 
     async def endpoint(request: Request) -> Response:
-        if request.scope.get("peer") != CONSOLE:
-            raise Problem(403, "peer-not-allowed", "only the console asks here")
-        identity = await identify(request, verifier, CONSOLE_WRITE)
+        if (scope := scopes.get(request.scope["peer"])) is None:
+            raise Problem(403, "peer-not-allowed", "this certificate may not ask for that")
+        identity = await identify(request, verifier, scope)
+        if domain.version(request.path_params["version"]) is None:
+            raise Problem(404, "not-found", "there is nothing at this address")
         view = domain.view(request.path_params["view"])
         if view is None:
             raise Problem(404, "unknown-view", f"{domain.name} has no view of that name")
         return await act(request, view, identity)
 
-    app.add_route(f"/projections/{{view}}/{verb}", endpoint, methods=["POST"])
+    app.add_route(f"/v{{version:int}}/{domain.name}/{PROJECTIONS}/{{view}}/{verb}", endpoint, methods=["POST"])
 
 
 async def body(request: Request, kind: type[B]) -> B:
@@ -62,6 +48,10 @@ async def body(request: Request, kind: type[B]) -> B:
         return kind.model_validate_json(await request.body())
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def spot(asked: Retrying) -> Spot:
+    return Spot(asked.key, asked.of_stream)
 
 
 class Care:
@@ -77,12 +67,12 @@ class Care:
     async def retry(self, request: Request, view: AnyView, _: Identity) -> Response:
         asked = await body(request, Retrying)
         async with self._acting():
-            return outcome(await self._retry.retry(view, asked.spot))
+            return outcome(await self._retry.retry(view, spot(asked)))
 
     async def skip(self, request: Request, view: AnyView, identity: Identity) -> Response:
         asked = await body(request, Skipping)
         async with self._acting():
-            _, left = await self._retry.skip(view, asked.spot, identity.subject, asked.why)
+            _, left = await self._retry.skip(view, spot(asked), identity.subject, asked.why)
         return outcome(left)
 
     @asynccontextmanager

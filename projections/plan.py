@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from domains.admin import REBUILD
 from domains.discovery import discover
 from domains.kernel import Domain
 from domains.plan import ANY_TIME, FOREVER, LARGEST_RECORD
@@ -21,7 +22,6 @@ ROOM_FOR_ORIGIN = 64 * 1024
 
 
 CONSOLE_READ, CONSOLE_WRITE = "console:read", "console:write"
-REBUILD = "rebuild"
 
 
 def plan() -> Plan:

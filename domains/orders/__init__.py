@@ -1,5 +1,6 @@
 """Orders: placed, cancelled, returned."""
 
+from domains.admin import VERBS
 from domains.kernel import Composition, Decider, Domain, Part, View
 from domains.orders.api import v1, v2
 from domains.orders.commands import CancelOrder, PlaceOrder, ReturnLines
@@ -42,6 +43,7 @@ domain = Domain(
             (Part("history", "orders", "customer-history"), Part("orders", "orders", "order-details", "customer")),
         ),
     ),
+    admin=dict.fromkeys(VERBS, "orders:admin"),
     owner=OWNER,
     versions=(v1, v2),
 )

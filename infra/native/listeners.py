@@ -22,6 +22,7 @@ LOGIN = {
     "kafka.api": "SCRAM-SHA-512",
     "postgres.api": "certificate and SCRAM-SHA-256",
     "gateway.api": "access token",
+    "gateway.admin": "access token",
     "issuer.api": "client id and secret",
     "console.api": "login, code and PKCE",
 }

@@ -31,6 +31,8 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
     if process is not None:
         settings["HEADRACE_API_PORT"] = str(state.port(f"{process.name}.api"))
         settings["HEADRACE_HEALTH_PORT"] = str(state.port(f"{process.name}.health"))
+        if process.admin:
+            settings["HEADRACE_ADMIN_PORT"] = str(state.port(f"{process.name}.admin"))
         if process.asks:
             settings["HEADRACE_SERVICES"] = json.dumps(services(state, plan, process.asks))
     return settings

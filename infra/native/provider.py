@@ -106,9 +106,11 @@ class Native:
 
     def status_json(self) -> dict[str, object]:
         """What `headrace status --json` shows."""
-        port = self.state.ports.get(f"{GATEWAY}.api")
+        ports = {serves: self.state.ports.get(f"{GATEWAY}.{serves}") for serves in ("api", "admin")}
+        urls = {serves: f"https://127.0.0.1:{port}" if port else None for serves, port in ports.items()}
         return {
-            "gateway_url": f"https://127.0.0.1:{port}" if port else None,
+            "gateway_url": urls["api"],
+            "admin_url": urls["admin"],
             "ca_file": str(self.ca_file),
             "components": [part.told() for part in self.status()],
         }

@@ -33,6 +33,7 @@ class Application(FastAPI):
     """A FastAPI application whose outermost layer is the edge.
 
     What stands in `inside` is answered on the port of its health, where others of our own show their certificates.
+    `admin` is answered on the port for operators, where there is one.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Application(FastAPI):
         self.rules, self.access, self._before = rules, access, before
         self.templates: dict[Any, str] = {}
         self.inside: dict[str, Endpoint] = {}
+        self.admin: Application | None = None
         install(self)
 
     def add_route(self, path: str, route: Any, *arguments: Any, **more: Any) -> None:

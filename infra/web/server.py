@@ -9,7 +9,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import uvicorn
@@ -47,6 +47,7 @@ async def running(settings: Settings, app: Application, health: Health) -> Async
     async with (
         listening(settings, probes(health, app.inside), settings.health_port, tls.server(settings, ssl.CERT_OPTIONAL)),
         app.router.lifespan_context(app),
+        operated(settings, app),
         listening(settings, app, settings.api_port, tls.server(settings, clients)),
     ):
         health.check("service", lambda: None)
@@ -58,6 +59,13 @@ async def running(settings: Settings, app: Application, health: Health) -> Async
             yield
         finally:
             health.check("service", lambda: "stopping")
+
+
+def operated(settings: Settings, app: Application) -> AbstractAsyncContextManager[None]:
+    """The service's port for operators, if it has one."""
+    if app.admin is None or settings.admin_port is None:
+        return nullcontext()
+    return listening(settings, app.admin, settings.admin_port, tls.server(settings, ssl.CERT_NONE))
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from domains.admin import REBUILD, VERBS, address
 from infra.web import Problem
 from projections.console.front import Form, Front, moved
 from projections.console.services import Services
@@ -12,7 +13,7 @@ from projections.console.sessions import Session
 from projections.console.watching import Seen
 from projections.errors import ReadUnavailable
 from projections.parking import Parked
-from projections.plan import CONSOLE_WRITE, REBUILD
+from projections.plan import CONSOLE_WRITE
 
 SPOTS = 500
 HEADINGS = {"retry": "Retry", "skip": "Skip an event", "rebuild": "Rebuild"}
@@ -33,7 +34,7 @@ BUTTONS = {"retry": "Retry", "skip": "Skip the event", "rebuild": "Rebuild"}
 
 
 class Acts:
-    verbs = ("retry", "skip", "rebuild")
+    verbs = tuple(VERBS)
 
     def __init__(self, front: Front, services: Services) -> None:
         self._front, self._services = front, services
@@ -43,7 +44,7 @@ class Acts:
 
         async def shows(request: Request, session: Session) -> Response:
             seen = self._front.seen(request)
-            spot = None if verb == "rebuild" else await spot_of(seen, request.query_params)
+            spot = None if verb == REBUILD else await spot_of(seen, request.query_params)
             told = {
                 "heading": HEADINGS[verb],
                 "meaning": MEANINGS[verb],
@@ -69,12 +70,13 @@ class Acts:
             if form.get("confirmed") != "yes":
                 raise Problem(400, "bad-request", "nothing was done: it was not confirmed")
             body: dict[str, object] = {}
-            if verb != "rebuild":
+            if verb != REBUILD:
                 body = {"key": form.get("key", ""), "of_stream": form.get("of_stream") == "true"}
             if verb == "skip":
                 body["why"] = form.get("why", "")
-            side, path = REBUILD if verb == "rebuild" else "read", f"/projections/{seen.view.name}/{verb}"
-            told = await self._services.ask(seen.place.domain.name, side, path, session.granted.token, body)
+            domain = seen.place.domain
+            path = address(domain.name, domain.versions[-1].number, seen.view.name, verb)
+            told = await self._services.ask(domain.name, VERBS[verb].side, path, session.granted.token, body)
             session.said = outcome(verb, form.get("key", ""), told)
             return moved(f"/projections/{seen.name}")
 
@@ -95,7 +97,7 @@ async def spot_of(seen: Seen, given: Any) -> Parked:
 
 
 def outcome(verb: str, key: str, told: dict[str, Any]) -> str:
-    if verb == "rebuild":
+    if verb == REBUILD:
         return "The rebuild has begun."
     if told.get("left"):
         return f"{key}: {told.get('folded')} events were folded; it stays parked: {told.get('error')}"

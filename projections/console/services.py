@@ -7,14 +7,12 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
+from domains.admin import CERTIFICATES
 from infra.settings import Settings
 from infra.web import Problem, tls
-from projections.plan import REBUILD
 
 PATIENCE = aiohttp.ClientTimeout(total=60, connect=5)
 LARGEST = 64 * 1024
-# Whose certificate a side shows.
-NAMES = {"read": "{}-read", REBUILD: "{}-migrate"}
 
 
 class Services:
@@ -35,7 +33,7 @@ class Services:
                 places[0].rstrip("/") + path,
                 data=orjson.dumps(body),
                 headers=headers,
-                server_hostname=NAMES[side].format(domain),
+                server_hostname=CERTIFICATES[side].format(domain),
                 allow_redirects=False,
             ) as answer:
                 found = orjson.loads(await answer.content.read(LARGEST))

@@ -1,4 +1,4 @@
-"""`python -m projections.refolding <domain>`: rebuilds views of one domain when the console asks for it."""
+"""`python -m projections.refolding <domain>`: rebuilds views of one domain when people ask for it."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""Rebuilds that the console asks for: one at a time, in the background; how far they are stands in the database."""
+"""Rebuilds that people ask for over HTTP: one at a time, in the background; how far they are stands in the database."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ import logging
 import orjson
 from fastapi import Request, Response
 
+from domains.admin import REBUILD, Rebuilding
 from domains.errors import UnreadableEvent
 from domains.kernel import Domain
 from domains.plan import events_database
@@ -13,11 +14,10 @@ from eventstore.errors import EventStoreError
 from eventstore.postgres import PostgresStore
 from infra.health import Health
 from infra.oidc import Identity, Verifier
-from infra.plan import CONSOLE
 from infra.postgres import conninfo
 from infra.settings import Settings
 from infra.web import Application, Problem, application
-from projections.acting import acts
+from projections.acting import CALLERS, acts, body
 from projections.errors import ProjectionError
 from projections.plan import read_database
 from projections.refolding.beside import Standing
@@ -35,8 +35,8 @@ FAILURES = (ProjectionError, EventStoreError, UnreadableEvent)
 def rebuilding_side(
     domain: Domain, rebuilds: "Rebuilds", settings: Settings, health: Health, verifier: Verifier
 ) -> Application:
-    app = application(f"{domain.name} rebuilds", settings, health, peers=frozenset({CONSOLE}), body_limit=BODY_LIMIT)
-    acts(app, domain, verifier, "rebuild", rebuilds.begin)
+    app = application(f"{domain.name} rebuilds", settings, health, peers=CALLERS, body_limit=BODY_LIMIT)
+    acts(app, domain, verifier, REBUILD, rebuilds.begin)
     return app
 
 
@@ -47,8 +47,9 @@ class Rebuilds:
         self._domain, self._settings = domain, settings
         self._going: asyncio.Task[None] | None = None
 
-    async def begin(self, _: Request, view: AnyView, identity: Identity) -> Response:
+    async def begin(self, request: Request, view: AnyView, identity: Identity) -> Response:
         """Answers when it goes on; what is refused at once is refused here."""
+        await body(request, Rebuilding)
         if self._going is not None and not self._going.done():
             raise Problem(409, "rebuild-refused", "a view of this domain is being rebuilt at this moment")
         log.info("%s rebuilds %s", identity.subject, view.name)

@@ -19,9 +19,9 @@ from eventstore.errors import KeyMissing, SealBroken, StoreUnavailable
 from eventstore.personal.keys import Keys
 from infra.health import Health
 from infra.oidc import Identity, Verifier, identify
-from infra.plan import CONSOLE
 from infra.settings import Settings
 from infra.web import Application, Problem, application
+from projections.acting import CALLERS
 from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
 from projections.rows import AnyView
 from projections.serving import asking
@@ -31,7 +31,6 @@ from projections.serving.views import Progress, Views
 
 log = logging.getLogger(__name__)
 
-CALLERS = frozenset({"gateway", CONSOLE})
 BODY_LIMIT = 16 * 1024
 JSON = "application/json"
 AGAIN = {"retry-after": "1"}
@@ -42,7 +41,7 @@ Headers = dict[str, str]
 def read_side(
     domain: Domain, queries: "Queries", settings: Settings, health: Health, verifier: Verifier
 ) -> Application:
-    """The application of one domain's queries. The gateway asks them, and the console for what is added."""
+    """The application of one domain's queries. What operators ask for is added."""
     app = application(f"{domain.name} read side", settings, health, peers=CALLERS, body_limit=BODY_LIMIT)
 
     def guarded(ask: Callable[[Request, Identity], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -14,7 +14,7 @@ from infra.postgres import conninfo
 PROBES = "none, probes and metrics only"
 SIDES = ("read", "write", "rebuild")
 WANTED = {
-    ("gateway", "api"): "access token",
+    **{("gateway", port): "access token" for port in ("api", "admin")},
     ("issuer", "api"): "client id and secret",
     ("kafka", "api"): "SCRAM-SHA-512",
     ("kafka", "controller"): "certificate",

@@ -5,6 +5,7 @@ import json
 import re
 from contextlib import asynccontextmanager
 from html import unescape
+from itertools import product
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiohttp
@@ -34,6 +35,7 @@ PEOPLE = {
 VIEW = domain.views[0]
 PAGE = f"/projections/orders/{VIEW.name}"
 EVIL = '<script>hacked=1</script><img src=x onerror="hacked=1">'
+VERBS = f"/v2/orders/projections/{VIEW.name}"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 PATIENCE = 60
 
@@ -174,6 +176,21 @@ async def test_a_person_watches_retries_and_leaves_out(client, carer, system, pa
     ]
 
 
+async def test_an_operator_does_the_same_at_the_gateways_other_port(client, system, park, token, number):
+    await placed(client, number)
+    await park(number, "an error")
+    admin = system.status_json()["admin_url"]
+    bearer = {"authorization": f"Bearer {token('orders:admin')}"}
+    public = await client.post(f"{VERBS}/retry", json={"key": number})
+    assert public.status == 404
+    for body, status in (({}, 422), ({"key": "nothing"}, 404), ({"key": number}, 200), ({"key": number}, 404)):
+        answer = await client.post(f"{admin}{VERBS}/retry", headers=bearer, json=body)
+        assert answer.status == status
+    assert (await client.get(f"/v1/orders/{VIEW.name}/{number}")).status == 200
+    refused = await client.post(f"{admin}{VERBS}/rebuild", headers=bearer, json={"view": "another"})
+    assert (refused.status, (await refused.json())["errors"][0]["field"]) == (422, "view")
+
+
 async def test_a_rebuild_is_begun_and_its_end_is_told(carer):
     async with carer.hears(f"{PAGE}/live") as until:
         assert (await carer.act("rebuild", {})).status == 303
@@ -289,18 +306,18 @@ async def test_the_console_itself_changes_nothing(system, token):
         with psycopg.connect(conninfo(own, database)) as connection, pytest.raises(InsufficientPrivilege):
             connection.execute(statement)
     ports = {name: system.state.port(f"orders-{name}.api") for name in ("read", "rebuild")}
-    asked = {"read": f"/projections/{VIEW.name}/retry", "rebuild": f"/projections/{VIEW.name}/rebuild"}
-    for caller, scopes, status in (
-        (CONSOLE, "console:read", 403),
-        ("gateway", "console:write", 403),
-        (CONSOLE, "", 401),
+    asked = {"read": f"{VERBS}/retry", "rebuild": f"{VERBS}/rebuild"}
+    for caller, refused in (
+        (CONSOLE, ("console:read", "orders:admin", "")),
+        ("gateway", ("console:write", "gateway:admin orders:all orders:write", "")),
     ):
         connector = aiohttp.TCPConnector(ssl=tls.client(system.settings(caller)))
         async with aiohttp.ClientSession(connector=connector) as session:
-            for side, port in ports.items():
+            for scopes, (side, port) in product(refused, ports.items()):
                 bearer = {"authorization": f"Bearer {token(scopes)}"} if scopes else {}
                 async with session.post(f"https://127.0.0.1:{port}{asked[side]}", headers=bearer, data="{}") as answer:
-                    assert answer.status == status
+                    await answer.read()
+                    assert answer.status == (403 if scopes else 401)
 
 
 if found():

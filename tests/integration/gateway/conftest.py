@@ -60,6 +60,7 @@ PARCELS = Domain(
     events={"parcels.ParcelSent.v1": ParcelSent},
     decider=Decider(None, lambda state, _: state, lambda _, __: []),
     views=(View("on-the-way", Parcel, "parcel", lambda event: event.parcel, lambda row, _: row, ("weight",)),),
+    admin={"retry": "parcels:admin", "rebuild": "parcels:admin"},
 )
 
 
@@ -211,7 +212,7 @@ class World:
         self.write, self.read = write, read
         places = {"write": self.write.settings.api_port, "read": self.read.settings.api_port}
         services = {"parcels": {side: f"https://127.0.0.1:{port}" for side, port in places.items()}}
-        self.settings = settings_of("gateway", oidc_issuer=address, services=services)
+        self.settings = settings_of("gateway", oidc_issuer=address, services=services, admin_port=free_port())
         self.health, self.address = Health(), address
 
     @asynccontextmanager
@@ -233,6 +234,10 @@ class World:
     @property
     def url(self):
         return f"https://127.0.0.1:{self.settings.api_port}"
+
+    @property
+    def admin_url(self):
+        return f"https://127.0.0.1:{self.settings.admin_port}"
 
     @property
     def seen(self):
@@ -259,10 +264,11 @@ class World:
     def bearer(self, **claims):
         return {"authorization": f"Bearer {self.token(**claims)}"}
 
-    async def ask(self, method, path, **more):
+    async def ask(self, method, path, at=None, **more):
         """A request with a good token, unless other headers are given; the address is sent byte for byte."""
         headers = {**self.bearer(), **more.pop("headers", {})}
-        async with self.client.request(method, URL(self.url + path, encoded=True), headers=headers, **more) as answer:
+        url = URL((at or self.url) + path, encoded=True)
+        async with self.client.request(method, url, headers=headers, **more) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
     async def until(self, condition):

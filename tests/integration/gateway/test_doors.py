@@ -13,6 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PLAIN = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 DOORS = {
     "gateway": ("TLSv1.2", False),
+    "gateway admin": ("TLSv1.2", False),
     "gateway health": ("TLSv1.2", False),
     "issuer": ("TLSv1.2", False),
     "issuer health": ("TLSv1.2", False),
@@ -32,6 +33,7 @@ def ports(world):
         "read side": world.read.settings,
     }
     apis = {name: settings.api_port for name, settings in owners.items()}
+    apis["gateway admin"] = world.settings.admin_port
     return {**apis, **{f"{name} health": settings.health_port for name, settings in owners.items()}}
 
 

@@ -7,6 +7,7 @@ import pytest
 from domains.errors import NotADomain
 from domains.kernel import Composition, Part
 from domains.orders import domain
+from domains.orders.commands import PlaceOrder
 
 PART = Part("history", "orders", "customer-history")
 
@@ -23,6 +24,10 @@ def test_parts_of_domains_that_may_not_be_there_are_allowed():
     ("declared", "why"),
     [
         ({"needs_version": frozenset({"teleport"})}, "teleport is no command"),
+        ({"admin": {"teleport": "orders:admin"}}, "teleport is no verb and no command"),
+        ({"admin": {"retry": "admin"}}, "'admin' is no scope"),
+        ({"admin": {"retry": "orders:write"}}, "'orders:write' is not for operators alone"),
+        ({"commands": {"retry": PlaceOrder}, "admin": {"retry": "orders:admin"}}, "'retry' is a command and a verb"),
         (composed(Part("x", "orders", "nothing")), "'x' is composed of what no view has"),
         (composed(Part("x", "orders", "order-details", "currency")), "'x' is composed of what no view has"),
     ],

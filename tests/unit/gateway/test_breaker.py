@@ -27,6 +27,17 @@ def test_after_failures_in_a_row_nothing_is_sent_for_a_while():
     assert 0.8 <= breaker.waits(0.0) <= 1.0
 
 
+def test_operators_are_told_how_it_stands():
+    breaker = Breaker(failures=2)
+    told = [breaker.told(0.0)["state"]]
+    for _ in range(2):
+        breaker.failed(0.0)
+        told.append(breaker.told(0.0)["state"])
+    assert told == ["well", "failing", "set aside"]
+    assert breaker.told(0.0)["failures"] == 2
+    assert 0.4 <= breaker.told(0.0)["asked_again_in"] <= 0.5
+
+
 def test_one_request_tries_and_the_others_wait_for_it():
     breaker = broken()
     breaker.begins(1.0)

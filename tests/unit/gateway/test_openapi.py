@@ -7,7 +7,9 @@ import orjson
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from domains.admin import VERBS
 from domains.discovery import discover
+from gateway import admin_openapi
 from gateway.documents import described, numbers
 from gateway.openapi import document
 
@@ -18,6 +20,15 @@ OPENAPI = {name: content for name, content in DOCUMENTS.items() if name.startswi
 @pytest.mark.parametrize("name", OPENAPI)
 def test_a_document_is_valid(name):
     assert [error.message for error in OpenAPIV31SpecValidator(OPENAPI[name]).iter_errors()] == []
+
+
+def test_the_document_for_operators_is_valid_and_has_what_the_domains_declare_for_them():
+    told = admin_openapi.document(discover())
+    assert [error.message for error in OpenAPIV31SpecValidator(told).iter_errors()] == []
+    for name, domain in discover().items():
+        found = {path.rpartition("/")[2] for path in told["paths"] if path.startswith(f"/v1/{name}/projections/")}
+        assert found == domain.admin.keys() & VERBS.keys()
+    assert not told["paths"].keys() & OPENAPI["openapi"]["paths"].keys()
 
 
 def test_there_is_a_document_for_the_whole_each_version_and_each_domain():

@@ -1,12 +1,16 @@
 """Where requests go. Whatever a client sends, it meets a declared address or none."""
 
+from dataclasses import replace
 from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from domains.discovery import discover
 from domains.kernel import Command, Decider, Domain, Event, Row, View
+from gateway import admin_openapi, openapi
 from gateway.routes import Routes
 from infra.web import Problem
 
@@ -60,6 +64,19 @@ def test_a_wrong_method_is_told_the_right_ones():
     with pytest.raises(Problem) as refused:
         found("PUT", "/v1/parcels/on-the-way/send")
     assert (refused.value.status_code, refused.value.headers) == (405, {"allow": "GET, HEAD, POST"})
+
+
+def test_a_command_for_operators_has_its_address_at_their_port_only():
+    declared = {"parcels": replace(DOMAIN, admin={"send": "parcels:admin"})}
+    target = Routes(declared, admin=True).find("POST", b"/v1/parcels/1/send")
+    assert (target.side, target.scope, target.kind) == ("write", "parcels:admin", "admin")
+    with pytest.raises(Problem, match="404"):
+        Routes(declared).find("POST", b"/v1/parcels/1/send")
+    with pytest.raises(Problem, match="404"):
+        Routes(discover(), admin=True).find("GET", b"/v1/customers/1/overview")
+    documents = admin_openapi.document(declared), openapi.document(declared)
+    assert ["/v1/parcels/{id}/send" in one["paths"] for one in documents] == [True, False]
+    assert [*OpenAPIV31SpecValidator(documents[0]).iter_errors()] == []
 
 
 ascii_paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60)

@@ -120,6 +120,13 @@ def test_a_port_is_published_to_this_machine_only(name):
     assert bool(ports) == (name in ("gateway", "console", "kafka-ui"))
 
 
+@pytest.mark.parametrize("process", PLAN.processes, ids=lambda process: process.name)
+def test_whatever_operators_ask_has_a_port_for_them(process):
+    port = SERVICES[process.name]["environment"].get("HEADRACE_ADMIN_PORT")
+    assert (port is not None) == process.admin
+    assert (f"127.0.0.1:{port}:{port}" in SERVICES[process.name].get("ports", [])) == process.admin
+
+
 @every_service
 def test_no_environment_and_no_argument_holds_a_secret(name):
     service = SERVICES[name]

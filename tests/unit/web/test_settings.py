@@ -85,10 +85,11 @@ def test_an_unsafe_or_malformed_value_is_refused_by_name(environment, name, valu
         load()
 
 
-def test_one_port_cannot_serve_both(environment):
-    environment.setenv("HEADRACE_API_PORT", "9000")
-    environment.setenv("HEADRACE_HEALTH_PORT", "9000")
-    with pytest.raises(SettingsError, match="HEADRACE_API_PORT and HEADRACE_HEALTH_PORT"):
+@pytest.mark.parametrize(("one", "other"), [("API", "HEALTH"), ("API", "ADMIN"), ("HEALTH", "ADMIN")])
+def test_one_port_cannot_serve_both(environment, one, other):
+    for name in (one, other):
+        environment.setenv(f"HEADRACE_{name}_PORT", "9000")
+    with pytest.raises(SettingsError, match=f"HEADRACE_{one}_PORT and HEADRACE_{other}_PORT"):
         load()
 
 
