@@ -3,6 +3,7 @@
 import re
 import zipfile
 from collections import deque
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import time
 from uuid import UUID
@@ -116,6 +117,12 @@ def test_figures_are_aligned_and_say_their_unit(pages, seen):
     assert "1\u202f234\u202f567" in told["orders/order-details/position"]
     assert (lasts(None), lasts(0), lasts(4.24), lasts(300)) == ("–", "0 s", "4.2 s", "5 min")
     assert [value(one) for one in (None, True, [1], {}, "x")] == ["–", "yes", "1 item", "0 fields", "x"]
+
+
+def test_rows_that_differ_from_the_store_catch_the_eye(pages, seen):
+    assert dict(pages.figures(seen))["orders/order-details/drift"] == "0"
+    seen.now = replace(seen.now, drift=1234)
+    assert dict(pages.figures(seen))["orders/order-details/drift"] == '<strong class="bad">1\u202f234</strong>'
 
 
 def granted(seconds=900, scopes=("console:read",)):
