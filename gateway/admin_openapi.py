@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from domains.admin import VERBS, address
 from domains.kernel import Domain
-from gateway.openapi import Part, describe, named, without_title
+from gateway.openapi import GONE, Part, describe, named, without_title
 from gateway.plan import GATEWAY_ADMIN
 from gateway.schemas import ANSWER_HEADERS, SHARED, TEXT, Told, answered, json_of, reference, refusals
 
@@ -74,8 +74,9 @@ def document(domains: Mapping[str, Domain]) -> dict[str, Any]:
                 paths |= commands
             for view in domain.views:
                 for verb in VERBS.keys() & domain.admin.keys():
-                    name = f"{domain.name}.v{served.number}.{view.name}.{verb}"
-                    paths[address(domain.name, served.number, view.name, verb)] = {"post": act(domain, name, verb)}
+                    told = act(domain, f"{domain.name}.v{served.number}.{view.name}.{verb}", verb)
+                    told |= {"deprecated": True, "description": GONE} if served.deprecated else {}
+                    paths[address(domain.name, served.number, view.name, verb)] = {"post": told}
     return {
         "openapi": "3.1.0",
         "info": {

@@ -61,7 +61,9 @@ class Target:
         if since is None:
             return []
         successor = quote(raw_path.replace(b"/v%d/" % self.version.number, b"/v%d/" % self.newest, 1), safe=IN_PATHS)
-        links = [f'<{DOCUMENTATION}>; rel="deprecation"; type="text/html"', f'<{successor}>; rel="successor-version"']
+        links = [f'<{successor}>; rel="successor-version"']
+        if not self.admin:
+            links.insert(0, f'<{DOCUMENTATION}>; rel="deprecation"; type="text/html"')
         found = [(b"deprecation", b"@%d" % since.timestamp()), (b"link", ", ".join(links).encode())]
         return [*found, (b"sunset", http_date(until).encode())] if until else found
 

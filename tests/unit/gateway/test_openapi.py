@@ -28,6 +28,9 @@ def test_the_document_for_operators_is_valid_and_has_what_the_domains_declare_fo
     for name, domain in discover().items():
         found = {path.rpartition("/")[2] for path in told["paths"] if path.startswith(f"/v1/{name}/projections/")}
         assert found == domain.admin.keys() & VERBS.keys()
+    verbs = {path: told["post"] for path, told in told["paths"].items() if "/projections/" in path}
+    assert {path.startswith("/v1/") for path, verb in verbs.items() if verb.get("deprecated")} == {True}
+    assert {path.startswith("/v1/") for path, verb in verbs.items() if not verb.get("deprecated")} == {False}
     assert not told["paths"].keys() & OPENAPI["openapi"]["paths"].keys()
 
 

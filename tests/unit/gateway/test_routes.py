@@ -79,6 +79,13 @@ def test_a_command_for_operators_has_its_address_at_their_port_only():
     assert [*OpenAPIV31SpecValidator(documents[0]).iter_errors()] == []
 
 
+def test_a_verb_of_a_version_that_goes_names_its_successor_and_no_page_that_is_not_at_its_port():
+    path = b"/v1/orders/projections/order-details/retry"
+    notes = dict(Routes(discover(), admin=True).find("POST", path).notes(path))
+    assert notes[b"link"] == b'</v2/orders/projections/order-details/retry>; rel="successor-version"'
+    assert b"deprecation" in notes
+
+
 ascii_paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60)
 fragments = st.sampled_from(
     ["parcels", "on-the-way", "send", "events", "/", "//", "..", ".", "%2f", "%2e", "%00", "%25", "%", "\\", "%5c", "a"]
