@@ -4,9 +4,9 @@ import typer
 
 from eventstore import detaching, proving, reading  # noqa: F401  # they register their commands
 from eventstore.bench import relay  # noqa: F401  # it registers its command
-from eventstore.bench.commands import bench
 from eventstore.console import store
 from eventstore.personal import commands as personal  # noqa: F401  # it registers its commands
+from infra.bench.shown import bench
 
 app = typer.Typer()
 app.add_typer(store, name="store")

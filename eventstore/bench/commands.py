@@ -4,30 +4,26 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Annotated, Any
 
 import typer
 import uvloop
-from rich.table import Table
 
 from eventstore.bench import fold, limit, ours, peer
-from eventstore.bench.figures import Figure, Round
 from eventstore.bench.growth import Grown, tail
 from eventstore.bench.place import Place, opened
-from eventstore.console import AsJson, store_errors
-from infra.console import err, out, show_json
+from eventstore.console import store_errors
+from infra.bench.figures import Figure, Round, known
+from infra.bench.shown import AsJson, Rounds, Seconds, bench, show, told
 from infra.native import here
 
-bench = typer.Typer(no_args_is_help=True, help="Measure the store beside a peer and beside the server's limit.")
 LIMIT_ROWS = 100_000
 TRIAL_SECONDS = 1.0
 SAMPLES = 20
 
-Rounds = Annotated[int, typer.Option(min=1, max=99, help="Each figure is the median of so many rounds.")]
 Payload = Annotated[int, typer.Option(min=11, max=1_000_000, help="Bytes of each event.")]
-Seconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How long each round of each side takes.")]
 
 
 @bench.command()
@@ -193,10 +189,6 @@ def compared(mine: Figure, other: Figure | None = None, bound: Figure | None = N
     return found
 
 
-def known(figure: Figure) -> dict[str, float]:
-    return {name: value for name, value in asdict(figure).items() if value is not None}
-
-
 def surroundings(place: Place, payload: int) -> dict[str, Any]:
     return {"environment": {"payload_bytes": payload, **place.environment(place.fsync_seconds())}}
 
@@ -210,37 +202,3 @@ def measuring() -> Iterator[Place]:
             gc.collect()
             gc.freeze()
             yield place
-
-
-def told(what: str) -> None:
-    """A line that says how far it is, for whoever looks on."""
-    if err.is_terminal:
-        err.print(f"[dim]{what}[/]")
-
-
-def show(title: str, found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        return show_json(rounded(found))
-    table = Table(title, "value", show_header=True)
-    for name, value in flat(rounded(found)):
-        table.add_row(name, str(value))
-    return out.print(table)
-
-
-def flat(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in found.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name} ")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def rounded(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: rounded(value) if isinstance(value, dict) else short(value) for name, value in found.items()}
-
-
-def short(value: object) -> object:
-    """Three figures that mean something."""
-    if not isinstance(value, float):
-        return value
-    return round(value) if value >= 1000 else float(f"{value:.3g}")

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from eventstore.bench.figures import Round
 from eventstore.bench.peer import PEER, Account, Bank
 from eventstore.bench.place import Place
 from eventstore.postgres import PostgresStore
 from eventstore.records import RecordedEvent, Snapshot
+from infra.bench.figures import Round
 
 TIMES = 20
 KIND, NONE = "bench.1", "bench.0"

@@ -7,10 +7,10 @@ from psycopg.conninfo import make_conninfo
 
 from eventstore import sql
 from eventstore.bench import ours
-from eventstore.bench.figures import Round
 from eventstore.bench.place import PRINCIPAL, Place
 from eventstore.migrate import Roles, migrate
 from eventstore.postgres import PostgresStore
+from infra.bench.figures import Round
 
 SCHEMA = "grown"
 PIECE = 100_000

@@ -9,8 +9,8 @@ import psycopg
 
 from eventstore import sql
 from eventstore.batch import MICROSECOND, Y2K
-from eventstore.bench.figures import Clock, Round
 from eventstore.bench.ours import STREAM_APPENDS, TYPE, body
+from infra.bench.figures import Clock, Round
 
 READ_LOG = sql.statement("read_log")
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + pack("!ii", 0, 0)

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import psutil
 
-from eventstore.bench.figures import Round
 from eventstore.personal.sealing import DataKey
 from eventstore.postgres import PostgresStore
 from eventstore.records import Any, Append, Exactly, IdempotencyKey, NewEvent
+from infra.bench.figures import Round
 
 TYPE = "bench.Happened.v1"
 STREAM_APPENDS = 10  # then a writer begins another stream

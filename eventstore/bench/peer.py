@@ -9,9 +9,9 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import InfrastructureFactory, StoredEvent, TrackingRecorder
 from eventsourcing.utils import Environment
 
-from eventstore.bench.figures import Round, in_threads
 from eventstore.bench.ours import STREAM_APPENDS, TYPE, body
 from eventstore.bench.place import Place
+from infra.bench.figures import Round, in_threads
 
 PEER = "eventsourcing.postgres"
 OURS = "eventstore.persistence"

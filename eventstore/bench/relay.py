@@ -13,16 +13,16 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from eventstore.bench import limit, ours
-from eventstore.bench.commands import bench, compared, measuring, show, surroundings, told
-from eventstore.bench.figures import Clock, Figure, Round, busy
+from eventstore.bench.commands import compared, measuring, surroundings
 from eventstore.bench.place import PRINCIPAL, Place
 from eventstore.cloudevents import encode
-from eventstore.console import AsJson
 from eventstore.kafka import ORDERED, KafkaTopic
 from eventstore.lead import Alone
 from eventstore.postgres import PostgresStore
 from eventstore.relay import PAGE, Relay
 from eventstore.topic import Genuine, Placed
+from infra.bench.figures import Clock, Figure, Round, busy
+from infra.bench.shown import AsJson, bench, show, told
 from infra.kafka import librdkafka, partition_of
 from infra.native import Native, here, kafka
 from infra.plan import Acl, Topic

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from eventstore.bench.commands import bench, show, told
-from eventstore.bench.figures import Figure, Round, busy
-from eventstore.console import AsJson
+from infra.bench.figures import Figure, Round, busy
+from infra.bench.shown import AsJson, bench, show, told
 from infra.console import clear_errors
 from infra.native import here
 from projections.bench import run

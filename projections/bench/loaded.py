@@ -17,11 +17,11 @@ from typing import Any
 
 import uvloop
 
-from eventstore.bench.figures import quantile
 from eventstore.postgres import PostgresStore
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Append, NewEvent
 from eventstore.store import EventStore
+from infra.bench.figures import quantile
 from projections.bench.accounts import AT, DOMAIN, VIEW, body
 from projections.postgres import PostgresDatabase
 from projections.projector import Projector

@@ -15,10 +15,9 @@ import typer
 import uvloop
 
 from domains.kernel import Domain
-from eventstore.bench.commands import bench, known, show, told
-from eventstore.bench.figures import Figure, Round, busy
-from eventstore.console import AsJson
 from eventstore.migrate import connect
+from infra.bench.figures import Figure, Round, busy, known
+from infra.bench.shown import AsJson, bench, show, told
 from infra.console import clear_errors
 from infra.native import Native, here
 from infra.native.ports import free_port

@@ -11,14 +11,14 @@ import typer
 import uvloop
 
 from domains.codec import decode
-from eventstore.bench.commands import bench, compared, measuring, show, surroundings, told
-from eventstore.bench.figures import Figure, Round
+from eventstore.bench.commands import compared, measuring, surroundings
 from eventstore.bench.place import Place
-from eventstore.console import AsJson
 from eventstore.migrate import connect
 from eventstore.postgres import PostgresStore
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Append, NewEvent
+from infra.bench.figures import Figure, Round
+from infra.bench.shown import AsJson, bench, show, told
 from infra.native import here
 from infra.plan import CONSOLE, OPERATOR, Database
 from infra.postgres import conninfo

@@ -6,8 +6,8 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
-from eventstore.bench.figures import Clock, Round
 from eventstore.link import parameters
+from infra.bench.figures import Clock, Round
 from infra.kafka import librdkafka
 from infra.logs import Lines
 from projections.bench.domain import AT, EVENTS_OF_EACH, Counter

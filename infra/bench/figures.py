@@ -1,7 +1,7 @@
 """What is measured, as numbers that can be compared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from threading import Barrier, Thread
 from time import perf_counter, process_time
@@ -49,6 +49,10 @@ class Figure:
         if not rounds[0].latencies:
             return cls(rate)
         return cls(rate, *(1000 * median(quantile(one.latencies, q) for one in rounds) for q in (0.5, 0.99)))
+
+
+def known(figure: Figure) -> dict[str, float]:
+    return {name: value for name, value in asdict(figure).items() if value is not None}
 
 
 def busy(taken: Mapping[str, Sequence[Round]]) -> dict[str, float]:

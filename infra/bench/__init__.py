@@ -1,0 +1,1 @@
+"""The command `headrace bench`, on which other modules register their measurements, and what they share."""
