@@ -6,6 +6,7 @@ import ssl
 from collections import deque
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import inf
 
 from gateway.breaker import Breaker
 from gateway.connection import Connection
@@ -20,6 +21,9 @@ OPENING = 8
 class Limits:
     """For each instance; `waiting` requests may wait for one of its connections, and the next is turned away.
 
+    They wait for `queue_seconds` at most; but only for `crowded_seconds` when there were always some who waited for
+    `crowd_seconds` now: what comes faster than it can be done would only become old in the queue.
+
     `streams` are answers without an end, which have connections of their own.
     """
 
@@ -28,6 +32,8 @@ class Limits:
     streams: int = 1000
     connect_seconds: float = 2.0
     queue_seconds: float = 5.0
+    crowd_seconds: float = 0.1
+    crowded_seconds: float = 0.02
     answer_seconds: float = 30.0
     stall_seconds: float = 30.0
     idle_seconds: float = 30.0
@@ -43,6 +49,7 @@ class Instance:
         self.load = self.streams = 0
         self._idle: deque[Connection] = deque()
         self._closed = False
+        self._crowded_since = inf
         self._slots = asyncio.Semaphore(limits.connections)
         # After a restart all streams come back at once; their handshakes must not look like an instance that is dead.
         self._opening = asyncio.Semaphore(OPENING)
@@ -116,10 +123,15 @@ class Instance:
 
     async def _slot(self, deadline: float) -> None:
         if not self._slots.locked():
+            self._crowded_since = inf
             await self._slots.acquire()
             return
+        began, limits = now(), self._limits
+        self._crowded_since = min(self._crowded_since, began)
+        crowded = began - self._crowded_since > limits.crowd_seconds
+        patience = limits.crowded_seconds if crowded else limits.queue_seconds
         try:
-            async with asyncio.timeout_at(min(deadline, now() + self._limits.queue_seconds)):
+            async with asyncio.timeout_at(min(deadline, began + patience)):
                 await self._slots.acquire()
         except TimeoutError:
             raise Busy(f"{self._name} has too much to do") from None

@@ -131,6 +131,20 @@ async def test_what_cannot_be_done_soon_is_turned_away_at_once(two, upstream_of)
     assert await asyncio.gather(*running) == [200, 200]
 
 
+async def test_where_there_is_always_a_queue_nobody_joins_it_for_long(two, upstream_of):
+    upstream = upstream_of(two[0], connections=1, crowd_seconds=0.0, queue_seconds=5.0)
+    two[0].scripts += [(0.5, OK)] * 2
+    running = [asyncio.create_task(ask(upstream)) for _ in range(2)]
+    # A handshake, so that time passes while the second waits.
+    assert await ask(upstream_of(two[1])) == 200
+    began = time.monotonic()
+    with pytest.raises(Busy):
+        await ask(upstream)
+    assert time.monotonic() - began < 0.3
+    assert await asyncio.gather(*running) == [200, 200]
+    assert await ask(upstream) == 200
+
+
 async def test_a_name_stands_for_where_it_leads(two, upstream_of):
     assert await ask(upstream_of(two[0], host="localhost")) == 200
     with pytest.raises(Unreachable):
