@@ -30,8 +30,11 @@ class Connection(asyncio.Protocol):
         self._begun = self._complete = self._paused = False
         self._progress: asyncio.Future[None] | None = None
 
-    async def exchange(self, request: bytes) -> None:
-        """Sends a request; returns when the head of the answer is here. Raises `BrokenOff` or `BadAnswer`."""
+    async def exchange(self, request: bytes, deadline: float) -> None:
+        """Sends a request; returns when the head of the answer is here.
+
+        Raises `BrokenOff` or `BadAnswer`, or `TooSlow` at the deadline, which is in the loop's time.
+        """
         self.status, self.headers, self._parts = 0, [], []
         self._held = self._head = self._waited = 0
         self._begun = self._complete = False
@@ -39,8 +42,13 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise BrokenOff("the connection was closed")
         self._transport.write(request)
-        while not self._begun and self._error is None:
-            await self._wait()
+        # What asyncio has for this costs more than all the rest of an exchange.
+        late = asyncio.get_running_loop().call_at(deadline, self._fail, TooSlow("the answer did not come in time"))
+        try:
+            while not self._begun and self._error is None:
+                await self._wait()
+        finally:
+            late.cancel()
         if self._error is not None:
             raise self._error
 

@@ -4,15 +4,16 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
+from time import monotonic
 
 from gateway.breaker import Breaker
 from gateway.connection import Connection
 from gateway.errors import BrokenOff, Busy, TooSlow, Unreachable, UpstreamError
 
 log = logging.getLogger(__name__)
+now = monotonic  # the loop's own time, in a tenth of the time
 
 OPENING = 8
 
@@ -62,7 +63,10 @@ class Instance:
         await self._enter(deadline, endless)
         self.breaker.begins(now())
         try:
-            async with self._opening if endless else nullcontext():
+            if endless:
+                async with self._opening:
+                    connection = await self._answered(request, deadline, None if fresh else self._pooled())
+            else:
                 connection = await self._answered(request, deadline, None if fresh else self._pooled())
         except UpstreamError:
             self.breaker.failed(now())
@@ -107,12 +111,17 @@ class Instance:
             return
         if self.load >= self._limits.connections + self._limits.waiting:
             raise Busy(f"{self._name} has too much to do")
-        self.load += 1
-        try:
-            await self._slot(deadline)
-        except BaseException:
-            self.load -= 1
-            raise
+        if self._slots.locked():
+            self.load += 1
+            try:
+                await self._slot(deadline)
+            except BaseException:
+                self.load -= 1
+                raise
+        else:
+            self.load += 1
+            self._crowded_since = inf
+            await self._slots.acquire()
 
     def _free(self, endless: bool) -> None:
         if endless:
@@ -122,10 +131,7 @@ class Instance:
             self._slots.release()
 
     async def _slot(self, deadline: float) -> None:
-        if not self._slots.locked():
-            self._crowded_since = inf
-            await self._slots.acquire()
-            return
+        """Waits for a place. Raises `Busy`."""
         began, limits = now(), self._limits
         self._crowded_since = min(self._crowded_since, began)
         crowded = began - self._crowded_since > limits.crowd_seconds
@@ -139,9 +145,8 @@ class Instance:
     async def _answered(self, request: bytes, deadline: float, pooled: Connection | None) -> Connection:
         connection = pooled or await self._connect(deadline)
         try:
-            async with asyncio.timeout_at(deadline):
-                await connection.exchange(request)
-        except TimeoutError:
+            await connection.exchange(request, deadline)
+        except TooSlow:
             connection.close()
             raise TooSlow(f"{self._name} did not answer in time") from None
         except BrokenOff as error:
@@ -173,7 +178,3 @@ class Instance:
             log.warning("%s cannot be reached at %s:%s: %r", self._name, host, port, error)
             raise Unreachable(f"{self._name} cannot be reached") from error
         return connection
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()

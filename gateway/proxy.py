@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from math import ceil
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.composition import HEADERS, Composer
-from gateway.connection import Connection
+from gateway.connection import Connection, Headers
 from gateway.errors import BadAnswer, BrokenOff, Busy, SetAside, TooSlow, Unreachable
 from gateway.limiter import Limiter
 from gateway.packing import packed, takes_gzip
@@ -90,7 +90,7 @@ class Proxy:
         body = b""
         if scope["method"] == "POST":
             check_content_type(headers)
-            body = await whole(receive)
+            body = await whole(receive, here=scope.get("body_is_here", False))
         forwarding = self._forward(target, scope, headers, body, send)
         if target.endless:
             scope["endless"] = True
@@ -118,9 +118,8 @@ class Proxy:
             async with upstream.exchange(
                 request, repeatable=repeatable, seconds=seconds, endless=target.endless
             ) as connection:
-                gzip, wanted = takes_gzip(scope["headers"]), scope["method"] != "HEAD"
-                stall = upstream.limits.stall_seconds
-                await relay(connection, send, stall, gzip=gzip, endless=target.endless, body_wanted=wanted)
+                stall, wanted = upstream.limits.stall_seconds, scope["method"] != "HEAD"
+                await relay(connection, send, stall, scope["headers"], endless=target.endless, body_wanted=wanted)
         except Busy as error:
             raise Problem(503, "temporary-reduced-capacity", str(error), headers={"retry-after": "1"}) from None
         except SetAside as error:
@@ -154,23 +153,26 @@ def check_content_type(headers: list[tuple[bytes, bytes]]) -> None:
         raise Problem(415, "unsupported-media-type", "a command is sent as application/json")
 
 
-async def whole(receive: Receive) -> bytes:
+async def whole(receive: Receive, *, here: bool) -> bytes:
     """The body, which the edge has bounded. One that does not come to its end is not passed on."""
+    if here:
+        return await joined(receive)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return b"".join([part async for part in parts(receive)])
+            return await joined(receive)
     except TimeoutError:
         raise Problem(408, "request-timeout", "the body did not come to its end", headers=CLOSE) from None
 
 
-async def parts(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
+async def joined(receive: Receive) -> bytes:
+    found, more = list[bytes](), True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Problem(400, "bad-request", "the body ended before it was complete")
-        yield message.get("body", b"")
+        found.append(message.get("body", b""))
         more = message.get("more_body", False)
+    return b"".join(found)
 
 
 def patience(headers: list[tuple[bytes, bytes]], most: float) -> float:
@@ -224,8 +226,8 @@ async def relay(
     connection: Connection,
     send: Send,
     stall_seconds: float,
+    asked: Headers,
     *,
-    gzip: bool,
     endless: bool = False,
     body_wanted: bool = True,
 ) -> None:
@@ -238,7 +240,7 @@ async def relay(
     goes_on = body_wanted and not complete
     if complete and connection.status == 200:
         headers.append((b"vary", b"accept-encoding"))
-        headers, body = packed(headers, body) if gzip else (headers, body)
+        headers, body = packed(headers, body) if takes_gzip(asked) else (headers, body)
     length = b"%d" % len(body) if complete else declared_length(connection)
     if length is not None and connection.status not in (204, 304):
         headers.append((b"content-length", length))

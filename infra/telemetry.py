@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from secrets import token_hex
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import format_span_id, format_trace_id
@@ -61,7 +60,7 @@ def about(request_id: str | None, traceparent: str | None) -> Iterator[None]:
 def begin(request_id: str | None, traceparent: str | None, deadline: float | None = None) -> RequestContext:
     """The context of a new request. What a client sent is taken over only if it is well-formed."""
     if request_id is None or REQUEST_ID.fullmatch(request_id) is None:
-        request_id = token_hex(16)
+        request_id = format_trace_id(ids.generate_trace_id())
     return RequestContext(request_id, child(traceparent), deadline)
 
 

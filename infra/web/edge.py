@@ -58,13 +58,17 @@ class Edge:
                 self._access.record(scope, context, exchange.status, seconds)
 
     async def _answer(self, exchange: "Exchange", sent: "Sent") -> None:
-        limit = asyncio.timeout_at(exchange.context.deadline)
+        deadline = exchange.context.deadline
+        limit = asyncio.timeout_at(deadline) if deadline is not None else None
         try:
             exchange.admit(sent)
             receive = exchange.bounded_receive if sent.chunked else exchange.receive
-            async with limit:
-                exchange.limit = limit
+            if limit is None:
                 await self._app(exchange.scope, receive, exchange.send)
+            else:
+                async with limit:
+                    exchange.limit = limit
+                    await self._app(exchange.scope, receive, exchange.send)
         except Problem as problem:
             await exchange.refuse(problem)
         except ClientDisconnect:
@@ -73,7 +77,7 @@ class Edge:
             await exchange.refuse(STOPPING)
             raise
         except Exception as error:
-            if isinstance(error, TimeoutError) and limit.expired():
+            if limit is not None and isinstance(error, TimeoutError) and limit.expired():
                 await exchange.refuse(LATE)
                 return
             log.exception("an error that nobody expected")
@@ -149,7 +153,7 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.limit is not None and self.context.deadline is not None:
+            if self.limit is not None:
                 self.limit.reschedule(None)
             own = (b"x-request-id", self.context.request_id.encode())
             more = self.scope.get("answer_headers", ())

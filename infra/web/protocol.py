@@ -9,6 +9,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.telemetry import about, begin
+from infra.web.joined import Joined
 from infra.web.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = Joined(transport, self.loop)  # type: ignore[assignment]  # it has all of a transport
         self.peer = common_name(transport.get_extra_info("peercert"))
         self._head, self._in_head, self._discarded = 0, True, 0
         self._refusal = MALFORMED
@@ -68,7 +70,11 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect":
+            super().on_header(name, value)
+        else:
+            self.headers.append((name, value))
 
     def _count(self, size: int) -> None:
         self._head += size
@@ -94,6 +100,11 @@ class Protocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._discard(len(body))
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        # An application that finds this need not fear that the rest of the body never comes.
+        self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]
+        super().on_message_complete()
 
     def _discard(self, size: int) -> None:
         """What a client still sends after its answer is thrown away, but not for ever."""
