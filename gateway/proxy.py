@@ -137,8 +137,7 @@ class Proxy:
 def passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Those request headers that services see. Raises `Problem` 400 if one stands twice that may not."""
     kept = [header for header in headers if header[0] in REQUEST_HEADERS]
-    names = [name for name, _ in kept if name in ONCE]
-    if len(set(names)) != len(names):
+    if len(dict(kept)) != len(kept) and any(len(values(kept, name)) > 1 for name in ONCE):
         raise Problem(400, "bad-request", "a header that has one value stands twice")
     return kept
 
@@ -181,6 +180,8 @@ def patience(headers: list[tuple[bytes, bytes]], most: float) -> float:
     One that asks for an answer later gets one in any case, so that its `wait` is the service's.
     """
     preferred = ",".join(values(headers, b"prefer")).lower()
+    if not preferred:
+        return most
     found = WAIT.search(preferred)
     return min(float(found[1]), most) if found and ASYNC.search(preferred) is None else most
 
