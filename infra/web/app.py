@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
+from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.health import Health
 from infra.settings import Settings
@@ -51,6 +52,10 @@ class Application(FastAPI):
         # FastAPI tells nobody which plain route was met, but which endpoint.
         self.templates[route] = path
         super().add_route(path, route, *arguments, **more)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # FastAPI would ask its telemetry, which is off, at each request.
+        await Starlette.__call__(self, scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
