@@ -59,8 +59,12 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def spent(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """Also by children that have ended meanwhile."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(sum((times.user, times.system, times.children_user, times.children_system)))
 
 
 @dataclass(slots=True)
