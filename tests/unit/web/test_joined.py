@@ -22,6 +22,13 @@ class Recording(asyncio.Transport):
         return self.closed
 
 
+async def turn():
+    """Returns when the loop has done what waits now."""
+    done = asyncio.Event()
+    asyncio.get_running_loop().call_soon(done.set)
+    await done.wait()
+
+
 @pytest.fixture
 def transport():
     return Recording()
@@ -32,10 +39,10 @@ async def test_a_head_and_its_body_are_one_piece(transport):
     joined.write(b"head")
     joined.write(b"body")
     assert transport.written == []
-    await asyncio.sleep(0)
+    await turn()
     assert transport.written == [b"headbody"]
     joined.write(b"next")
-    await asyncio.sleep(0)
+    await turn()
     assert transport.written == [b"headbody", b"next"]
 
 
@@ -43,7 +50,7 @@ async def test_closing_loses_nothing(transport):
     joined = Joined(transport, asyncio.get_running_loop())
     joined.write(b"last")
     joined.close()
-    await asyncio.sleep(0)
+    await turn()
     assert (transport.written, joined.is_closing()) == ([b"last"], True)
 
 
@@ -51,5 +58,5 @@ async def test_what_is_large_is_not_held(transport):
     joined = Joined(transport, asyncio.get_running_loop())
     joined.write(b"x" * (MOST_HELD + 1))
     assert transport.written == [b"x" * (MOST_HELD + 1)]
-    await asyncio.sleep(0)
+    await turn()
     assert len(transport.written) == 1
