@@ -8,7 +8,6 @@ from infra.errors import StartFailed
 
 # Below the range from which systems take ports for outgoing connections, so that none of those is in our way.
 PORTS = range(20000, 32768)
-_reserved: list[socket.socket] = []
 
 
 def free(port: int) -> bool:
@@ -43,5 +42,5 @@ def reserve(port: int) -> bool:
     except OSError:
         holder.close()
         return False
-    _reserved.append(holder)
+    holder.detach()
     return True

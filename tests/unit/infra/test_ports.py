@@ -1,6 +1,8 @@
 """A port is given once."""
 
+import random
 import socket
+from itertools import islice
 
 import pytest
 
@@ -8,12 +10,19 @@ from infra.errors import StartFailed
 from infra.native import ports
 
 
+def idle(port):
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return ports.free(port)
+
+
 @pytest.fixture
 def few(monkeypatch):
     """Ten ports to choose from, all of them free."""
-    chosen = [ports.free_port() for _ in range(10)]
-    while ports._reserved and ports._reserved[-1].getsockname()[1] in chosen:
-        ports._reserved.pop().close()
+    chosen = list(islice(filter(idle, random.sample(ports.PORTS, 1000)), 10))
     monkeypatch.setattr(ports, "PORTS", chosen)
     return set(chosen)
 
