@@ -1,6 +1,7 @@
 """The topic gets exactly what the store has, whatever dies when."""
 
 import asyncio
+import os
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from eventstore.relay import Relay
 from infra.kafka import aiokafka, partition_of
 
 EVENTS = 4000
+KILLS = int(os.environ.get("HEADRACE_RELAY_KILLS", "1"))  # of each server, and rounds of kills of the relay
 CUT_THE_LEADER = """
     SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
 """
@@ -125,7 +127,7 @@ async def arrived(topic, at_least):
         await consumer.stop()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(1, 1 + KILLS))
 async def test_the_relay_is_killed_in_mid_stream(place, topic, environment, seed):
     chance = Random(seed)
     async with PostgresStore.open(place.writer) as store:
@@ -144,8 +146,8 @@ async def test_kafka_is_killed_in_mid_stream(place, topic):
     chance = Random(7)
     async with PostgresStore.open(place.writer) as store, relaying(place, topic) as relay:
         writing = asyncio.create_task(write(store, EVENTS))
-        for kill in range(2):
-            await arrived(topic, 100 + kill * EVENTS // 2)
+        for kill in range(KILLS):
+            await arrived(topic, 100 + kill * EVENTS // (KILLS + 1))
             await asyncio.sleep(chance.uniform(0, 0.05))
             await asyncio.to_thread(place.floor.kill, "kafka")
             await asyncio.to_thread(place.revive, "kafka")
@@ -157,8 +159,8 @@ async def test_kafka_is_killed_in_mid_stream(place, topic):
 async def test_postgresql_is_killed_in_mid_stream(place, topic):
     async with PostgresStore.open(place.writer) as store, relaying(place, topic) as relay:
         writing = asyncio.create_task(write(store, EVENTS))
-        for kill in range(3):
-            await arrived(topic, 100 + kill * EVENTS // 4)
+        for kill in range(KILLS):
+            await arrived(topic, 100 + kill * EVENTS // (KILLS + 1))
             await asyncio.to_thread(place.floor.kill, "postgres")
             await asyncio.to_thread(place.revive, "postgres")
         await writing

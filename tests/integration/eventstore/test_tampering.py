@@ -1,6 +1,7 @@
 """A superuser changes the log, and its evidence with it, a thousand times: each time it is found, and named."""
 
 import asyncio
+import os
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -27,7 +28,8 @@ from infra.notes import Keys, Signer
 from infra.postgres import conninfo
 
 ORIGIN = "headrace/crash"
-EVENTS, TAMPERINGS, STEP = 300, 1000, 30
+EVENTS, STEP = 300, 30
+TAMPERINGS = int(os.environ.get("HEADRACE_TAMPERINGS", "400"))
 SIGNER = Signer("crash-write", Ed25519PrivateKey.generate())
 THIEF = Signer("crash-write", Ed25519PrivateKey.generate())
 KEYS = Keys([SIGNER.public])
@@ -302,7 +304,7 @@ KINDS = [
 
 
 @pytest.mark.timeout(400)
-async def test_a_thousand_tamperings_are_found_and_named(place, capsys):
+async def test_hundreds_of_tamperings_are_found_and_named(place, capsys):
     found, misnamed, reasons = Counter(), [], Counter()
     async with sealed_store(place) as at:
         ledger, notes = PostgresLedger(at.admin), await at.witness.notes()
