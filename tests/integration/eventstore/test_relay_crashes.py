@@ -24,7 +24,9 @@ from eventstore.relay import Relay
 from infra.kafka import aiokafka, partition_of
 
 EVENTS = 4000
-KILLS = int(os.environ.get("HEADRACE_RELAY_KILLS", "1"))  # of each server, and rounds of kills of the relay
+KILLS = int(
+    os.environ.get("HEADRACE_RELAY_KILLS", "2")
+)  # of Kafka (PostgreSQL: one more), and rounds of kills of the relay
 CUT_THE_LEADER = """
     SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
 """
@@ -147,7 +149,7 @@ async def test_kafka_is_killed_in_mid_stream(place, topic):
     async with PostgresStore.open(place.writer) as store, relaying(place, topic) as relay:
         writing = asyncio.create_task(write(store, EVENTS))
         for kill in range(KILLS):
-            await arrived(topic, 100 + kill * EVENTS // (KILLS + 1))
+            await arrived(topic, 100 + kill * EVENTS // KILLS)
             await asyncio.sleep(chance.uniform(0, 0.05))
             await asyncio.to_thread(place.floor.kill, "kafka")
             await asyncio.to_thread(place.revive, "kafka")
@@ -159,8 +161,8 @@ async def test_kafka_is_killed_in_mid_stream(place, topic):
 async def test_postgresql_is_killed_in_mid_stream(place, topic):
     async with PostgresStore.open(place.writer) as store, relaying(place, topic) as relay:
         writing = asyncio.create_task(write(store, EVENTS))
-        for kill in range(KILLS):
-            await arrived(topic, 100 + kill * EVENTS // (KILLS + 1))
+        for kill in range(KILLS + 1):
+            await arrived(topic, 100 + kill * EVENTS // (KILLS + 2))
             await asyncio.to_thread(place.floor.kill, "postgres")
             await asyncio.to_thread(place.revive, "postgres")
         await writing

@@ -21,7 +21,7 @@ from eventstore.records import Any, Append, Appended, IdempotencyKey, NewEvent
 from infra.postgres import conninfo
 
 KILLS = int(os.environ.get("HEADRACE_STORE_KILLS", "3"))  # of PostgreSQL, for each seed
-SEEDS = range(1, 1 + int(os.environ.get("HEADRACE_STORE_SEEDS", "1")))
+SEEDS = range(1, 1 + int(os.environ.get("HEADRACE_STORE_SEEDS", "2")))
 
 
 @dataclass

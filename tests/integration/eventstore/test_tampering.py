@@ -29,7 +29,7 @@ from infra.postgres import conninfo
 
 ORIGIN = "headrace/crash"
 EVENTS, STEP = 300, 30
-TAMPERINGS = int(os.environ.get("HEADRACE_TAMPERINGS", "400"))
+TAMPERINGS = int(os.environ.get("HEADRACE_TAMPERINGS", "1000"))
 SIGNER = Signer("crash-write", Ed25519PrivateKey.generate())
 THIEF = Signer("crash-write", Ed25519PrivateKey.generate())
 KEYS = Keys([SIGNER.public])
@@ -304,7 +304,7 @@ KINDS = [
 
 
 @pytest.mark.timeout(400)
-async def test_hundreds_of_tamperings_are_found_and_named(place, capsys):
+async def test_a_thousand_tamperings_are_found_and_named(place, capsys):
     found, misnamed, reasons = Counter(), [], Counter()
     async with sealed_store(place) as at:
         ledger, notes = PostgresLedger(at.admin), await at.witness.notes()
