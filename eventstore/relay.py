@@ -11,7 +11,7 @@ from eventstore.lead import Lead, while_leading
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
 from eventstore.topic import Placed, Topic
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 
 log = logging.getLogger(__name__)
 

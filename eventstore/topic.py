@@ -6,7 +6,7 @@ from typing import Protocol
 from eventstore.cloudevents import Record, decode
 from eventstore.errors import RecordError
 from eventstore.records import RecordedEvent
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 
 Genuine = Callable[[RecordedEvent], Awaitable[bool]]
 Placed = tuple[int, Record]

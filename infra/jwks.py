@@ -3,18 +3,16 @@
 import ssl
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
+from infra.discovery import LARGEST, WELL_KNOWN, endpoint
 from infra.errors import IssuerUnavailable
 
-WELL_KNOWN = "/.well-known/openid-configuration"
 TIMEOUT = aiohttp.ClientTimeout(total=5)
-LARGEST = 256 * 1024
 MOST_KEYS = 64
 SMALLEST_RSA = 2048
 
@@ -31,16 +29,6 @@ async def fetch_keys(issuer: str, tls: ssl.SSLContext) -> Keys:
     if not keys:
         raise IssuerUnavailable("it has no key that can be used")
     return keys
-
-
-def endpoint(discovery: Mapping[str, Any], name: str, issuer: str) -> str:
-    """An address that an issuer's discovery document names, if both are its own. Raises `IssuerUnavailable`."""
-    if discovery.get("issuer") != issuer:
-        raise IssuerUnavailable("its discovery document is of another issuer")
-    address = discovery.get(name)
-    if not isinstance(address, str) or origin(address) != origin(issuer):
-        raise IssuerUnavailable(f"its discovery document has a {name} at another address")
-    return address
 
 
 async def document(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
@@ -61,14 +49,6 @@ async def document(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise IssuerUnavailable(f"{url} did not answer with a JSON object")
     return found
-
-
-def origin(url: str) -> tuple[str, str | None, int]:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port or 443
-    except ValueError as error:
-        raise IssuerUnavailable("its discovery document holds a malformed address") from error
 
 
 def usable(listed: object) -> Keys:

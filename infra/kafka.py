@@ -1,22 +1,12 @@
 """How our processes connect to Kafka: TLS and SCRAM-SHA-512, always."""
 
 import ssl
-from functools import lru_cache
 from typing import Any
-
-from aiokafka.partitioner import murmur2
 
 from infra.settings import Settings
 
 MECHANISM = "SCRAM-SHA-512"
 PROTOCOL = "SASL_SSL"
-REMEMBERED = 65_536  # murmur2 in Python takes as long as all other looks at a key together
-
-
-@lru_cache(maxsize=REMEMBERED)
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key, as Kafka's own default partitioner (murmur2) has it."""
-    return int(murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def tls(settings: Settings) -> ssl.SSLContext:

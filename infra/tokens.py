@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
+from infra.discovery import LARGEST, WELL_KNOWN, endpoint
 from infra.errors import InfraError, IssuerUnavailable, NotRunning
-from infra.jwks import LARGEST, WELL_KNOWN, endpoint
 from infra.settings import Settings
 
 SECONDS = 10

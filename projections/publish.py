@@ -9,7 +9,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from pydantic_core import to_json
 
 from domains.kernel import Domain, Row
-from infra.kafka import librdkafka, partition_of
+from infra.kafka import librdkafka
+from infra.partitions import partition_of
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.projector import Applied

@@ -12,7 +12,7 @@ from domains.kernel import Domain, Event
 from eventstore.cloudevents import decode
 from eventstore.errors import RecordError
 from eventstore.records import RecordedEvent
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from projections.folding import Placed
 from projections.rows import Mark
 

@@ -9,7 +9,7 @@ from domains.errors import UnreadableEvent
 from domains.kernel import Domain
 from eventstore.errors import RecordError
 from eventstore.records import RecordedEvent
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from projections.errors import NotParked
 from projections.folding import Folded, Placed, save_each, touched_by
 from projections.parking import Parked, Parking, Skip, Spot, Waiting

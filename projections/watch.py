@@ -14,7 +14,7 @@ from domains.plan import events_database
 from eventstore.postgres import PostgresStore
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from infra.postgres import conninfo
 from infra.settings import Settings
 from projections.plan import read_database

@@ -23,8 +23,9 @@ from eventstore.relay import PAGE, Relay
 from eventstore.topic import Genuine, Placed
 from infra.bench.figures import Clock, Figure, Round, busy
 from infra.bench.shown import AsJson, bench, show, told
-from infra.kafka import librdkafka, partition_of
+from infra.kafka import librdkafka
 from infra.native import Native, here, kafka
+from infra.partitions import partition_of
 from infra.plan import Acl, Topic
 from infra.settings import Settings
 

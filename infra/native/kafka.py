@@ -89,7 +89,7 @@ class KafkaServer:
     def _run(self, *arguments: str) -> None:
         """What the tool prints contains secrets, so it goes nowhere."""
         done = subprocess.run(  # noqa: S603
-            [self._java, *arguments],
+            [self._java, *JVM, *self._classes().known(), *arguments],
             env=os.environ | self.environment(),
             capture_output=True,
             timeout=FORMAT_SECONDS,
@@ -150,10 +150,14 @@ class ClassArchive:
         self._file, self._draft = file, draft
 
     def options(self) -> list[str]:
-        if self._file.exists():
-            return ["-Xshare:auto", f"-XX:SharedArchiveFile={self._file}", *VERIFIED]
+        if known := self.known():
+            return known
         self._draft.unlink(missing_ok=True)
         return [f"-XX:ArchiveClassesAtExit={self._draft}", *QUIET]
+
+    def known(self) -> list[str]:
+        """How to use the archive; nothing if there is none."""
+        return ["-Xshare:auto", f"-XX:SharedArchiveFile={self._file}", *VERIFIED] if self._file.exists() else []
 
     def keep(self) -> None:
         if self._draft.exists() and not self._file.exists():

@@ -10,8 +10,9 @@ from confluent_kafka.admin import AdminClient
 from domains.kernel import Domain
 from domains.plan import write_side
 from eventstore.migrate import connect
-from infra.kafka import librdkafka, partition_of
+from infra.kafka import librdkafka
 from infra.native import Native, kafka
+from infra.partitions import partition_of
 from infra.postgres import conninfo
 from infra.settings import Settings
 from projections.bench.domain import EVENTS_OF_EACH, counting, record

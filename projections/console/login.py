@@ -13,8 +13,9 @@ from urllib.parse import quote, unquote, urlencode
 import aiohttp
 import orjson
 
+from infra.discovery import WELL_KNOWN, endpoint
 from infra.errors import InfraError, IssuerUnavailable, TokenRefused
-from infra.jwks import TIMEOUT, WELL_KNOWN, document, endpoint
+from infra.jwks import TIMEOUT, document
 from infra.login import check
 from infra.oidc import Verifier
 from infra.settings import Settings

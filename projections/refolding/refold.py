@@ -9,7 +9,7 @@ from domains.codec import decode
 from domains.kernel import Domain, Row
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from projections.errors import EffectRefused, RebuildFailed
 from projections.folding import Placed
 from projections.refolding import effects

@@ -13,7 +13,7 @@ from domains.kernel import Domain, Row
 from eventstore.errors import EventStoreError, InvalidEvent
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from projections import sql
 from projections.errors import ProjectionError
 from projections.metrics import DRIFT_ROWS

@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from domains.kernel import Domain, Row
 from infra import consistency
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from infra.web import Problem
 from infra.web.context import current
 from projections.paging import Place

@@ -15,7 +15,7 @@ from psycopg.errors import InsufficientPrivilege
 from domains.kernel import Decider, Domain, Event, Row, Upcaster, View
 from eventstore.migrate import connect
 from eventstore.records import Metadata, RecordedEvent
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from projections.errors import NotParked, ReadUnavailable
 from projections.folding import Placed
 from projections.migrate import migrate

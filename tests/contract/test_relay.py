@@ -20,7 +20,8 @@ from eventstore.memory import MemoryStore
 from eventstore.records import Any, Append, NewEvent, RecordedEvent
 from eventstore.relay import Relay
 from eventstore.topic import MemoryTopic
-from infra.kafka import aiokafka, librdkafka, partition_of
+from infra.kafka import aiokafka, librdkafka
+from infra.partitions import partition_of
 from infra.plan import Acl, Topic
 
 PARTITIONS = 4

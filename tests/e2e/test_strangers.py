@@ -15,7 +15,8 @@ from confluent_kafka import Producer
 from domains.orders import domain
 from eventstore.cloudevents import encode
 from eventstore.records import Metadata, RecordedEvent
-from infra.kafka import librdkafka, partition_of
+from infra.kafka import librdkafka
+from infra.partitions import partition_of
 from infra.web import tls
 
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)

@@ -16,7 +16,7 @@ import stamina
 
 from domains.orders.demo.invoices import Invoice
 from infra import consistency
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 
 AGAIN = {429, 502, 503, 504}
 ATTEMPT_SECONDS = 30

@@ -21,7 +21,8 @@ from eventstore.lead import PostgresLead
 from eventstore.postgres import PostgresStore
 from eventstore.records import Any, Append, NewEvent
 from eventstore.relay import Relay
-from infra.kafka import aiokafka, partition_of
+from infra.kafka import aiokafka
+from infra.partitions import partition_of
 
 EVENTS = 4000
 KILLS = int(

@@ -13,7 +13,7 @@ from domains.codec import decode
 from domains.handler import Handler, Request
 from domains.orders import domain
 from eventstore.memory import MemoryStore
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from projections import commands, verify_commands
 from projections.folding import Placed
 from projections.metrics import DRIFT_ROWS

@@ -20,8 +20,9 @@ from eventstore.cloudevents import encode
 from eventstore.link import parameters
 from eventstore.migrate import connect
 from eventstore.records import Metadata, RecordedEvent
-from infra.kafka import librdkafka, partition_of
+from infra.kafka import librdkafka
 from infra.native.processes import plain_environment, told
+from infra.partitions import partition_of
 from infra.postgres import conninfo
 from projections.migrate import migrate
 from projections.plan import read_database, read_side

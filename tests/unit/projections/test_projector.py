@@ -15,7 +15,7 @@ from domains.orders import domain as orders
 from domains.orders.events import OrderPlaced
 from domains.orders.values import Line
 from eventstore.records import Metadata, RecordedEvent
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from projections.errors import Fenced
 from projections.folding import Placed
 from projections.projector import Projector

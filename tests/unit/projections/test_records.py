@@ -11,7 +11,7 @@ from domains.errors import UnreadableEvent
 from domains.orders import domain
 from eventstore.cloudevents import decode, encode
 from eventstore.records import Metadata, RecordedEvent
-from infra.kafka import partition_of
+from infra.partitions import partition_of
 from projections.folding import Placed
 from projections.records import Arrived, DeadLetter, judge
 
