@@ -1,10 +1,10 @@
 """Folding one long stream to a state, cold and from a snapshot, beside the library's repository."""
 
-import asyncio
 from time import perf_counter
 from typing import Any
 
 import orjson
+import uvloop
 
 from eventstore.bench.peer import PEER, Account, Bank
 from eventstore.bench.place import Place
@@ -67,5 +67,5 @@ def library(place: Place, events: int) -> Round:
 
 def all_of_them(place: Place, stream: str, events: int) -> tuple[Round, Round, Round]:
     """Cold, from a snapshot, and the library."""
-    cold = asyncio.run(ours(place.conninfo, stream))
-    return cold, asyncio.run(ours(place.conninfo, stream, kept=True)), library(place, events)
+    cold = uvloop.run(ours(place.conninfo, stream))
+    return cold, uvloop.run(ours(place.conninfo, stream, kept=True)), library(place, events)
