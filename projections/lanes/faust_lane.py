@@ -1,10 +1,11 @@
 """The lane of faust: many workers share the partitions."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 from aiokafka.errors import KafkaError
@@ -20,9 +21,12 @@ from projections.postgres import PROJECTION
 from projections.records import Arrived
 from projections.worker import Worker
 
+log = logging.getLogger(__name__)
+
 MOST = 4000
 BUFFERED = 4  # fetches
 GATHER_SECONDS = 0.05
+BEGIN_SECONDS = 45.0  # a rebalance may be waited for
 LARGEST_FETCH = 4 * 1024 * 1024
 
 
@@ -34,15 +38,19 @@ class FaustLane:
     """
 
     def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
-        self._domain, self._worker = domain, worker
-        self._waiting: asyncio.Queue[Any] = asyncio.Queue(BUFFERED)
-        self._app = application(settings, f"{domain.name}.{PROJECTION}.v1", broker_max_poll_records=MOST)
-        topic = self._app.topic(
-            domain.events_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
-        )
-        self._app.agent(topic, name=f"{domain.name}.{PROJECTION}")(nothing)
-        self._app.transport.Consumer = partial(Straight, self._waiting)
+        self._settings, self._domain, self._worker = settings, domain, worker
         self._progress = Progress(domain, self, freshness)
+        self._replace()
+
+    def _replace(self) -> None:
+        """An application that has not begun yet: one that has crashed can't begin again."""
+        self._waiting = asyncio.Queue[Any](BUFFERED)
+        self._app = application(self._settings, f"{self._domain.name}.{PROJECTION}.v1", broker_max_poll_records=MOST)
+        topic = self._app.topic(
+            self._domain.events_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        self._app.agent(topic, name=f"{self._domain.name}.{PROJECTION}")(nothing)
+        self._app.transport.Consumer = partial(Straight, self._waiting)
         self._began = self._working = False
 
     def problem(self) -> str | None:
@@ -52,16 +60,40 @@ class FaustLane:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The lane, at work inside of the block."""
-        await self._app.start()
-        self._began = True
-        tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._progress.watch())]
+        tasks = [asyncio.create_task(self._keep_at_work()), asyncio.create_task(self._progress.watch())]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._app.stop()
+
+    async def _keep_at_work(self) -> NoReturn:
+        """Replaces an application that crashed, or that does not come to its beginning.
+
+        aiokafka gives up for ever, for example, when it is told of no broker at the wrong moment; faust then waits.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(BEGIN_SECONDS):
+                    await self._app.start()
+                self._began = True
+                await self._until_it_crashes()
+            except TimeoutError:
+                log.warning("faust has not begun within %d s", BEGIN_SECONDS)
+            finally:
+                self._began = False
+                await self._app.stop()
+            log.warning("faust is begun anew")
+            self._replace()
+
+    async def _until_it_crashes(self) -> None:
+        work = asyncio.create_task(self._work())
+        try:
+            await self._app.wait(work)
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     def assigned(self) -> Collection[int]:
         if not self._began:
@@ -71,6 +103,8 @@ class FaustLane:
         ]
 
     async def ends(self) -> Mapping[int, int]:
+        if not self._began:
+            raise ReadUnavailable("faust has not begun")
         places = [TP(self._domain.events_topic, number) for number in range(self._domain.partitions)]
         try:
             ends = await self._app.consumer.highwaters(*places)

@@ -268,6 +268,7 @@ async def test_a_huge_answer_is_handed_on_without_being_held(world):
     size = 64 * 1024 * 1024
     world.read.scripts.append((b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size, b"x" * size))
     async with world.client.get("/v1/parcels/on-the-way", headers=world.bearer()) as answer:
+        assert answer.status == 200, await answer.text()
         total = 0
         async for part in answer.content.iter_any():
             total += len(part)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from aiokafka.client import AIOKafkaClient
 from confluent_kafka import Producer
 from psycopg.sql import SQL, Identifier
 
@@ -21,11 +23,16 @@ from eventstore.link import parameters
 from eventstore.migrate import connect
 from eventstore.records import Metadata, RecordedEvent
 from infra.kafka import librdkafka
+from infra.logs import Lines
 from infra.native.processes import plain_environment, told
 from infra.partitions import partition_of
 from infra.postgres import conninfo
+from projections.lanes import faust_lane
 from projections.migrate import migrate
 from projections.plan import read_database, read_side
+from projections.postgres import PostgresDatabase
+from projections.publish import KafkaPublisher
+from projections.worker import Worker
 from tests.integration.projections.counting import AT, counting
 
 PROCESS = Path(__file__).with_name("lane_process.py")
@@ -137,6 +144,11 @@ class Crew:
         return ", ".join(f"{action} {times}" for action, times in sorted(self._done.items()))
 
 
+def held(place, table):
+    with psycopg.connect(autocommit=True, **parameters(place)) as connection:
+        return dict(connection.execute(EACH.format(Identifier(table))).fetchall())
+
+
 @pytest.fixture
 async def crew(floor, domain, lane):
     crew = Crew(floor, domain, lane)
@@ -147,18 +159,14 @@ async def crew(floor, domain, lane):
 @pytest.mark.timeout(240 + 2 * CHAOS_SECONDS)
 async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(floor, domain, lane, crew, request):
     store, chance = Store(floor, domain), Random(SEED)
-    place = parameters(conninfo(floor.settings(f"{domain.name}-read"), read_database(domain)))
-
-    def held(table):
-        with psycopg.connect(autocommit=True, **place) as connection:
-            return dict(connection.execute(EACH.format(Identifier(table))).fetchall())
+    place = conninfo(floor.settings(f"{domain.name}-read"), read_database(domain))
 
     async def counted(least):
         """What is counted, as soon as it is so much."""
         async with asyncio.timeout(90 + CHAOS_SECONDS):
             while True:
-                if (total := held("sums_v1").get("all", 0)) >= least:
-                    return total, held("counts_v1")
+                if (total := held(place, "sums_v1").get("all", 0)) >= least:
+                    return total, held(place, "counts_v1")
                 await asyncio.sleep(0.02)
 
     share = EVENTS // 4
@@ -181,7 +189,34 @@ async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(flo
     crew.resume()
     store.publish(max(1, EVENTS - store.total))
     assert await counted(store.total) == (store.total, store.counts)
-    with psycopg.connect(**place) as connection:
+    with psycopg.connect(**parameters(place)) as connection:
         assert connection.execute("SELECT max(position) FROM positions").fetchone() == (store.total,)
     said = f"{lane} lane, seed {SEED}: {store.total} events in {len(store.counts)} counters, all exact after: {crew}"
     request.config.pluginmanager.get_plugin("terminalreporter").write_line(f"\n{said}")
+
+
+@pytest.mark.parametrize("lane", ["faust"])
+async def test_faust_that_lost_its_coordinator_for_ever_is_replaced(floor, domain, monkeypatch):
+    failed, lookup = asyncio.Event(), AIOKafkaClient.coordinator_lookup
+
+    async def failing_once(client, *asked):
+        if not failed.is_set():
+            failed.set()
+            raise AssertionError("Did we not perform bootstrap?")
+        return await lookup(client, *asked)
+
+    monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", failing_once)
+    monkeypatch.setattr(faust_lane, "BEGIN_SECONDS", 5)
+    settings = floor.settings(f"{domain.name}-read")
+    place = conninfo(settings, read_database(domain))
+    folded, noted = PostgresDatabase(place, domain), PostgresDatabase(place, domain)
+    worker = Worker(domain, folded, KafkaPublisher(settings, domain), Lines("lane"), id)
+    Store(floor, domain).publish(5)
+    lane = faust_lane.FaustLane(settings, domain, worker, noted)
+    async with AsyncExitStack() as stack:
+        for database in (folded, noted):
+            stack.push_async_callback(database.close)
+        async with asyncio.timeout(60), lane.running():
+            await failed.wait()
+            while held(place, "sums_v1").get("all") != 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
