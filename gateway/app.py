@@ -64,7 +64,7 @@ def gateway(
     proxied = partial(Proxy, routes=Routes(domains), services=services, verifier=verifier, limiter=limiter, where=where)
 
     def before(app: ASGIApp) -> ASGIApp:
-        return Cors(proxied(app), settings.origins)
+        return Cors(proxied(app), settings.origins) if settings.origins else proxied(app)
 
     app = application("Headrace", settings, health, peers=None, body_limit=BODY_LIMIT, lifespan=lifespan, before=before)
     app.inside[PATH] = limiter.answer

@@ -1,56 +1,63 @@
 """One keep-alive connection to a service: HTTP/1.1, one exchange at a time, strict about what comes back."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import httptools
 
 from gateway.errors import BadAnswer, BrokenOff, TooSlow, UpstreamError
+from infra.alarm import Alarm
 
 HEAD_LIMIT = 32 * 1024
 HIGH_WATER = 256 * 1024
 VERSIONS = frozenset({"1.0", "1.1"})
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 NO_BODY = frozenset({204, 304})
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class Connection(asyncio.Protocol):
-    """Answers are framed by a length or by chunks; whatever else a service sends ends the connection."""
+    """Answers are framed by a length or by chunks; whatever else a service sends ends the connection.
+
+    `begun` says that the head of the answer is here, and `error` why there will be none; `wake` is called when
+    something has come, one way or the other.
+    """
 
     def __init__(self) -> None:
         self.status, self.headers = 0, Headers()
         self.idle_since = 0.0
         self.reusable = True
         self._transport: asyncio.Transport | None = None
+        self._late: Alarm | None = None
         self._parser: httptools.HttpResponseParser | None = None
-        self._error: UpstreamError | None = None
+        self.error: UpstreamError | None = None
         self._parts: list[bytes] = []
         self._held = self._head = self._waited = 0
-        self._begun = self._complete = self._paused = False
-        self._progress: asyncio.Future[None] | None = None
+        self.begun = self._complete = self._paused = False
+        self.wake: Callable[[], None] = nobody
 
-    async def exchange(self, request: bytes, deadline: float) -> None:
-        """Sends a request; returns when the head of the answer is here.
-
-        Raises `BrokenOff` or `BadAnswer`, or `TooSlow` at the deadline, which is in the loop's time.
-        """
+    def send(self, request: bytes, deadline: float) -> None:
+        """Sends a request whose answer must have begun at the deadline, in the loop's time."""
         self.status, self.headers, self._parts = 0, [], []
         self._held = self._head = self._waited = 0
-        self._begun = self._complete = False
-        self._parser = httptools.HttpResponseParser(self)
-        if self._transport is None or self._transport.is_closing():
-            raise BrokenOff("the connection was closed")
+        self.begun = self._complete = False
+        if self._transport is None or self._late is None or self._transport.is_closing():
+            self._fail(BrokenOff("the connection was closed"))
+            return
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
         # What asyncio has for this costs more than all the rest of an exchange.
-        late = asyncio.get_running_loop().call_at(deadline, self._fail, TooSlow("the answer did not come in time"))
-        try:
-            while not self._begun and self._error is None:
-                await self._wait()
-        finally:
-            late.cancel()
-        if self._error is not None:
-            raise self._error
+        self._late.set(deadline)
+
+    async def answer(self) -> None:
+        """Returns when the head of the answer is here. Raises `BrokenOff` or `BadAnswer`, or `TooSlow`."""
+        while not self.begun and self.error is None:
+            await self._next()
+        if self.error is not None:
+            raise self.error
 
     @property
     def complete(self) -> bool:
@@ -70,12 +77,12 @@ class Connection(asyncio.Protocol):
         while not self._complete:
             try:
                 async with asyncio.timeout(seconds):
-                    while not self._parts and not self._complete and self._error is None:
-                        await self._wait()
+                    while not self._parts and not self._complete and self.error is None:
+                        await self._next()
             except TimeoutError:
                 raise TooSlow("the answer stopped") from None
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             yield self.take()
 
     def close(self) -> None:
@@ -83,26 +90,24 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    async def _wait(self) -> None:
-        self._progress = asyncio.get_running_loop().create_future()
-        try:
-            await self._progress
-        finally:
-            self._progress = None
-
-    def _wake(self) -> None:
-        if self._progress is not None and not self._progress.done():
-            self._progress.set_result(None)
+    def _next(self) -> asyncio.Future[None]:
+        progress = asyncio.get_running_loop().create_future()
+        self.wake = partial(come, progress)
+        return progress
 
     def _fail(self, error: UpstreamError) -> None:
-        self._error = self._error or error
+        self.error = self.error or error
         self.close()
-        self._wake()
+        self.wake()
+
+    def _came_too_late(self) -> None:
+        self._fail(TooSlow("the answer did not come in time"))
 
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
+        self._late = Alarm(asyncio.get_running_loop(), self._came_too_late)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._complete:
@@ -113,12 +118,14 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(BadAnswer("the service did not send valid HTTP"))
         self._waited += len(data)
-        if not self._begun and self._waited > HEAD_LIMIT:
+        if not self.begun and self._waited > HEAD_LIMIT:
             self._fail(BadAnswer("the head of the answer is too large"))
-        self._wake()
+        self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # how it was lost makes no difference
         self.reusable = False
+        if self._late is not None:
+            self._late.stop()
         if not self._complete:
             self._fail(BrokenOff("the service broke the connection off"))
 
@@ -129,7 +136,7 @@ class Connection(asyncio.Protocol):
             raise BadAnswer("a second answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._begun:
+        if self.begun:
             return
         self._head += len(name) + len(value)
         if self._head > HEAD_LIMIT:
@@ -148,7 +155,9 @@ class Connection(asyncio.Protocol):
             raise BadAnswer("the service does not speak HTTP/1")
         if status not in NO_BODY and not framed(self.headers):
             raise BadAnswer("the end of the answer cannot be known")
-        self._begun = True
+        self.begun = True
+        if self._late is not None:
+            self._late.clear()
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
@@ -158,10 +167,19 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        self._complete = self._begun
+        self._complete = self.begun
+
+
+def nobody() -> None:
+    """Waits for a connection that nobody waits for."""
+
+
+def come(progress: asyncio.Future[None]) -> None:
+    if not progress.done():
+        progress.set_result(None)
 
 
 def framed(headers: Headers) -> bool:
     """Whether the head says, in exactly one way, where the body ends."""
-    found = [(name, value) for name, value in headers if name in (b"content-length", b"transfer-encoding")]
+    found = [header for header in headers if header[0] in FRAMING]
     return len(found) == 1 and (found[0][0] == b"content-length" or found[0][1].strip().lower() == b"chunked")

@@ -4,9 +4,11 @@ import asyncio
 import logging
 import ssl
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
+from typing import Any
 
 from gateway.breaker import Breaker
 from gateway.connection import Connection
@@ -51,23 +53,44 @@ class Instance:
         self._idle: deque[Connection] = deque()
         self._closed = False
         self._crowded_since = inf
-        self._slots = asyncio.Semaphore(limits.connections)
+        self._running, self._queue = 0, deque[asyncio.Future[None]]()
         # After a restart all streams come back at once; their handshakes must not look like an instance that is dead.
         self._opening = asyncio.Semaphore(OPENING)
+
+    def ready(self) -> bool:
+        """Whether a request can be sent at once: there is a place, and a connection that was used before."""
+        return self._running < self._limits.connections and self._one_is_idle()
+
+    def send(self, request: bytes, deadline: float) -> Connection:
+        """The connection on which it was sent, if this is `ready`; give it to `answered`, or back."""
+        self._enter()
+        self.breaker.begins(now())
+        connection = self._idle.pop()
+        connection.send(request, deadline)
+        return connection
+
+    def succeeded(self, connection: Connection) -> None:
+        """Takes a connection back on which what was sent is answered."""
+        self.breaker.succeeded()
+        self.release(connection)
+
+    async def answered(self, connection: Connection) -> Connection:
+        """The connection when the answer to what was sent has begun; as `ask`."""
+        return await self._accounted(self._begun(connection, pooled=True), endless=False)
 
     async def ask(self, request: bytes, deadline: float, *, fresh: bool = False, endless: bool = False) -> Connection:
         """A connection on which the answer has begun; give it back with `release`. Raises `UpstreamError`.
 
         `deadline` is in the loop's time. A connection that was used before may be dead; `fresh` asks for a new one.
         """
-        await self._enter(deadline, endless)
+        await self._entered(deadline, endless)
         self.breaker.begins(now())
+        pooled = self._idle.pop() if not fresh and self._one_is_idle() else None
+        return await self._accounted(self._asked(pooled, request, deadline, endless), endless)
+
+    async def _accounted(self, asking: Coroutine[Any, Any, Connection], endless: bool) -> Connection:
         try:
-            if endless:
-                async with self._opening:
-                    connection = await self._answered(request, deadline, None if fresh else self._pooled())
-            else:
-                connection = await self._answered(request, deadline, None if fresh else self._pooled())
+            connection = await asking
         except UpstreamError:
             self.breaker.failed(now())
             self._free(endless)
@@ -102,70 +125,90 @@ class Instance:
             "streams": self.streams,
         }
 
-    async def _enter(self, deadline: float, endless: bool) -> None:
+    async def _entered(self, deadline: float, endless: bool) -> None:
         """Takes a place. Raises `Busy`."""
         if endless:
             if self.streams >= self._limits.streams:
                 raise Busy(f"{self._name} has too many streams open")
             self.streams += 1
-            return
-        if self.load >= self._limits.connections + self._limits.waiting:
-            raise Busy(f"{self._name} has too much to do")
-        if self._slots.locked():
-            self.load += 1
-            try:
-                await self._slot(deadline)
-            except BaseException:
-                self.load -= 1
-                raise
+        elif self._running < self._limits.connections:
+            self._enter()
+        elif self.load < self._limits.connections + self._limits.waiting:
+            await self._place(deadline)
         else:
-            self.load += 1
-            self._crowded_since = inf
-            await self._slots.acquire()
+            raise Busy(f"{self._name} has too much to do")
+
+    def _enter(self) -> None:
+        self.load += 1
+        self._running += 1
+        self._crowded_since = inf
 
     def _free(self, endless: bool) -> None:
         if endless:
             self.streams -= 1
-        else:
-            self.load -= 1
-            self._slots.release()
+            return
+        self.load -= 1
+        while self._queue:
+            place = self._queue.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+        self._running -= 1
 
-    async def _slot(self, deadline: float) -> None:
-        """Waits for a place. Raises `Busy`."""
+    async def _place(self, deadline: float) -> None:
+        """Waits until one goes that is handed over. Raises `Busy`."""
         began, limits = now(), self._limits
         self._crowded_since = min(self._crowded_since, began)
         crowded = began - self._crowded_since > limits.crowd_seconds
         patience = limits.crowded_seconds if crowded else limits.queue_seconds
+        place = asyncio.get_running_loop().create_future()
+        self._queue.append(place)
+        self.load += 1
         try:
             async with asyncio.timeout_at(min(deadline, began + patience)):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise Busy(f"{self._name} has too much to do") from None
+                await place
+        except BaseException as error:
+            if place in self._queue:
+                self._queue.remove(place)
+                self.load -= 1
+            else:
+                self._free(endless=False)
+            if isinstance(error, TimeoutError):
+                raise Busy(f"{self._name} has too much to do") from None
+            raise
 
-    async def _answered(self, request: bytes, deadline: float, pooled: Connection | None) -> Connection:
-        connection = pooled or await self._connect(deadline)
+    async def _asked(self, pooled: Connection | None, request: bytes, deadline: float, endless: bool) -> Connection:
+        if pooled is not None:
+            connection = pooled
+        elif endless:
+            async with self._opening:
+                connection = await self._connect(deadline)
+        else:
+            connection = await self._connect(deadline)
+        connection.send(request, deadline)
+        return await self._begun(connection, pooled=pooled is not None)
+
+    async def _begun(self, connection: Connection, *, pooled: bool) -> Connection:
         try:
-            await connection.exchange(request, deadline)
+            await connection.answer()
         except TooSlow:
             connection.close()
             raise TooSlow(f"{self._name} did not answer in time") from None
         except BrokenOff as error:
             connection.close()
-            error.pooled = pooled is not None
+            error.pooled = pooled
             raise
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _pooled(self) -> Connection | None:
+    def _one_is_idle(self) -> bool:
+        """Whether there is one to take; those that waited for too long are closed."""
         oldest = now() - self._limits.idle_seconds
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.reusable and connection.idle_since > oldest:
-                return connection
-            connection.close()
-        return None
+        while self._idle and not (self._idle[-1].reusable and self._idle[-1].idle_since > oldest):
+            self._idle.pop().close()
+        return bool(self._idle)
 
     async def _connect(self, deadline: float) -> Connection:
         host, port = self.place

@@ -9,11 +9,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from heapq import nlargest
 from math import ceil
 from operator import itemgetter
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from fastapi import Request, Response
@@ -50,8 +51,7 @@ class Lease:
     renewal: asyncio.Task[None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether one more request is in the quota, what is left, and in how many seconds units come back."""
 
     kind: str
@@ -63,11 +63,8 @@ class Verdict:
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """`RateLimit` and `RateLimit-Policy`, as structured fields."""
-        kind, quota = self.kind, self.quota
-        return [
-            (b"ratelimit-policy", f'"{kind}";q={quota.units};w={quota.seconds}'.encode()),
-            (b"ratelimit", f'"{kind}";r={max(0, self.left)};t={self.wait}'.encode()),
-        ]
+        left = f'"{self.kind}";r={max(0, self.left)};t={self.wait}'.encode()
+        return [policy(self.kind, *self.quota), (b"ratelimit", left)]
 
     @property
     def wait(self) -> int:
@@ -102,10 +99,33 @@ class Limiter:
 
     async def take(self, kind: str, key: str) -> Verdict:
         """Counts one request of this key."""
-        owner = self._peers.owner(f"{kind} {key}")
-        if owner is None:
+        while (verdict := self.take_here(kind, key)) is None:
+            owner, lease = self._peers.owner(kind, key), self._lease(kind, key)
+            if owner is None:
+                continue
+            lease.waiting += 1
+            try:
+                await self._renewed(lease, owner, kind, key)
+            except UpstreamError:
+                return self._counted(self._share(kind), kind, key)
+            finally:
+                lease.waiting -= 1
+        return verdict
+
+    def take_here(self, kind: str, key: str) -> Verdict | None:
+        """The same; None if the process that counts this key must be asked first."""
+        if self._peers.owner(kind, key) is None:
             return self._counted(self._ledgers[kind], kind, key)
-        return await self._leased(owner, kind, key)
+        now, lease = monotonic(), self._lease(kind, key)
+        if now >= lease.until:
+            lease.units = 0
+        left, seconds = lease.left_elsewhere + lease.units, max(0.0, lease.frees_at - now)
+        if lease.units:
+            lease.units -= 1
+            return Verdict(kind, self._quotas[kind], True, left - 1, seconds)
+        if now < lease.refused_until:
+            return Verdict(kind, self._quotas[kind], False, 0, seconds)
+        return None
 
     async def answer(self, request: Request) -> Response:
         """A lease for another process."""
@@ -137,26 +157,6 @@ class Limiter:
         now, window = monotonic(), ledger.window(key)
         allowed = window.take(1, now) == 1
         return Verdict(kind, ledger.quota, allowed, window.left(), window.frees_in(now))
-
-    async def _leased(self, owner: Instance, kind: str, key: str) -> Verdict:
-        lease = self._lease(kind, key)
-        while True:
-            now = monotonic()
-            if now >= lease.until:
-                lease.units = 0
-            left, seconds = lease.left_elsewhere + lease.units, max(0.0, lease.frees_at - now)
-            if lease.units:
-                lease.units -= 1
-                return Verdict(kind, self._quotas[kind], True, left - 1, seconds)
-            if now < lease.refused_until:
-                return Verdict(kind, self._quotas[kind], False, 0, seconds)
-            lease.waiting += 1
-            try:
-                await self._renewed(lease, owner, kind, key)
-            except UpstreamError:
-                return self._counted(self._share(kind), kind, key)
-            finally:
-                lease.waiting -= 1
 
     async def _renewed(self, lease: Lease, owner: Instance, kind: str, key: str) -> None:
         """One question to the owner serves all who wait. Raises `UpstreamError`."""
@@ -192,6 +192,11 @@ class Limiter:
             quota = self._quotas[kind]
             self._shares[kind, count] = Ledger(Quota(max(1, quota.units // count), quota.seconds))
         return self._shares[kind, count]
+
+
+@cache
+def policy(kind: str, units: int, seconds: int) -> tuple[bytes, bytes]:
+    return b"ratelimit-policy", f'"{kind}";q={units};w={seconds}'.encode()
 
 
 def quotas(settings: Settings) -> dict[str, Quota]:

@@ -53,11 +53,11 @@ class Peers:
         here = local_addresses()
         self._own = frozenset(one for one in places if one[0] in here and one[1] == self._port)
 
-    def owner(self, key: str) -> Instance | None:
+    def owner(self, kind: str, key: str) -> Instance | None:
         """The process that counts this key; None if it is this one. Rendezvous hashing: few keys move with a change."""
         if len(self._instances) < 2:
             return None
-        chosen = max(self._instances, key=lambda one: weight(one, key))
+        chosen = max(self._instances, key=lambda one: weight(one, f"{kind} {key}"))
         return None if chosen in self._own else self._instances[chosen]
 
     async def ask(self, owner: Instance, path: str, question: object) -> dict[str, float]:

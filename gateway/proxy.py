@@ -3,22 +3,25 @@
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from math import ceil
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.composition import HEADERS, Composer
-from gateway.connection import Connection, Headers
+from gateway.connection import Headers
 from gateway.errors import BadAnswer, BrokenOff, Busy, SetAside, TooSlow, Unreachable
+from gateway.instance import now
 from gateway.limiter import Limiter
 from gateway.packing import packed, takes_gzip
+from gateway.passing import Passing
 from gateway.routes import PREFIX, Composed, Routes, Side, Target
 from gateway.upstream import Upstream
-from infra.oidc import Verifier, authorize
+from infra.oidc import Verifier, authorize, bearer
 from infra.web import Problem
-from infra.web.context import current
+from infra.web.context import RequestContext, current
+from infra.web.edge import Exchange
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +33,6 @@ WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([1-9][0-9]{0,5})\"?\s*(?=$|[,;])
 ASYNC = re.compile(r"(?:^|,)\s*respond-async\s*(?=$|[,;])")
 ONCE = frozenset({b"content-type", b"idempotency-key", b"last-event-id", b"authorization"})
 REQUEST_HEADERS = ONCE | {b"accept", b"consistency-token", b"if-match", b"if-none-match", b"prefer"}
-ANSWER_HEADERS = frozenset(
-    {
-        *(b"content-type", b"etag", b"location", b"link", b"allow", b"cache-control", b"retry-after", b"vary"),
-        *(
-            b"consistency-token",
-            b"data-age",
-            b"data-position",
-            b"data-parked",
-            b"www-authenticate",
-            b"preference-applied",
-        ),
-    }
-)
 Where = Callable[[Scope], str]
 Services = Mapping[tuple[str, Side], Upstream]
 
@@ -67,59 +57,94 @@ class Proxy:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if not scope["raw_path"].startswith(PREFIX):
-            await self._count("stranger", self._where(scope), scope)
+        path, notes = scope["raw_path"], scope.setdefault("answer_headers", [])
+        if (passing := scope.pop("passing", None)) is not None:
+            await self._forward(passing, send)
+            return
+        if not path.startswith(PREFIX):
+            await self._count("stranger", self._where(scope), notes)
             await self._app(scope, receive, send)
             return
         try:
-            target = self._routes.find(scope["method"], scope["raw_path"])
-            scope["route_template"] = target.template
-            scope.setdefault("answer_headers", []).extend(target.notes(scope["raw_path"]))
-            headers = passed_on(scope["headers"])
-            identity = await authorize(values(headers, b"authorization"), self._verifier, target.scope)
+            target, headers = self._found(scope)
+            notes += target.notes(path)
+            identity = await authorize(authorization(scope), self._verifier, target.scope)
         except Problem:
             # What is refused before we know who asks is counted by address. Who has a token is not held up by others.
-            await self._count("stranger", self._where(scope), scope)
+            await self._count("stranger", self._where(scope), notes)
             raise
         scope["actor"] = identity.subject
-        await self._count(target.kind, f"{identity.issuer} {identity.subject}", scope)
+        await self._count(target.kind, identity.key, notes)
         if isinstance(target, Composed):
             found = await self._composer.answer(target, headers, identity, patience(headers, PARTS_SECONDS))
             await respond(send, found, gzip=takes_gzip(scope["headers"]))
             return
         body = b""
         if scope["method"] == "POST":
-            check_content_type(headers)
-            body = await whole(receive, here=scope.get("body_is_here", False))
-        forwarding = self._forward(target, scope, headers, body, send)
+            check_content_type(scope)
+            body = await (joined(receive) if "body_is_here" in scope else whole(receive))
+        forwarding = self._forward(self._passing(target, scope, headers, body, current()), send)
         if target.endless:
             scope["endless"] = True
             await while_listened_to(receive, forwarding)
         else:
             await forwarding
 
-    async def _count(self, kind: str, key: str, scope: Scope) -> None:
+    def at_once(self, exchange: Exchange) -> Callable[[], None] | None:
+        """Asks a service without a task, if there is nothing that must be waited for but its answer.
+
+        That is so when the token is known, the quota is counted here and a connection is idle. What comes back hands
+        the request over to a task. None: nothing was done.
+        """
+        scope = exchange.scope
+        if not scope["raw_path"].startswith(PREFIX):
+            return None
+        try:
+            target, headers = self._found(scope)
+            identity = self._verifier.known(bearer(authorization(scope)))
+            if identity is None or target.scope not in identity.scopes or isinstance(target, Composed):
+                return None
+            if scope["method"] == "POST":
+                check_content_type(scope)
+            passing = self._passing(target, scope, headers, bytes(exchange.cycle.body), exchange.context)
+        except Problem:
+            return None
+        instance = passing.upstream.ready()
+        if target.endless or instance is None:
+            return None
+        verdict = self._limiter.take_here(target.kind, identity.key)
+        if verdict is None or not verdict.allowed:
+            return None
+        scope["actor"] = identity.subject
+        scope["answer_headers"] = [*scope.get("answer_headers", ()), *target.notes(scope["raw_path"]), *verdict.headers]
+        return passing.begin(exchange, instance)
+
+    def _found(self, scope: Scope) -> tuple[Target | Composed, Headers]:
+        """Where a request goes, and the headers that go with it."""
+        target = self._routes.find(scope["method"], scope["raw_path"])
+        scope["route_template"] = target.template
+        return target, passed_on(scope)
+
+    async def _count(self, kind: str, key: str, notes: Headers) -> None:
         """Raises `Problem` 429 when there was enough of it. The answer says what is left."""
         verdict = await self._limiter.take(kind, key)
-        scope.setdefault("answer_headers", []).extend(verdict.headers)
+        notes += verdict.headers
         if not verdict.allowed:
             raise verdict.refusal()
 
-    async def _forward(
-        self, target: Target, scope: Scope, headers: list[tuple[bytes, bytes]], body: bytes, send: Send
-    ) -> None:
+    def _passing(self, target: Target, scope: Scope, headers: Headers, body: bytes, context: RequestContext) -> Passing:
+        """Raises `Problem` 503 when nothing is known of the service."""
         upstream = self._services.get((target.domain, target.side))
         if upstream is None:
             raise unavailable(f"no service is known for {target.domain} ({target.side} side)")
-        repeatable = scope["method"] != "POST" or bool(values(headers, b"idempotency-key"))
+        repeatable = scope["method"] != "POST" or b"idempotency-key" in scope["sent"]
         seconds = patience(headers, upstream.limits.answer_seconds)
-        request = written(scope, upstream.authority, headers, body, seconds)
+        request = written(scope, upstream.authority, headers, body, seconds, context)
+        return Passing(scope, upstream, request, repeatable, target.endless, now() + seconds)
+
+    async def _forward(self, passing: Passing, send: Send) -> None:
         try:
-            async with upstream.exchange(
-                request, repeatable=repeatable, seconds=seconds, endless=target.endless
-            ) as connection:
-                stall, wanted = upstream.limits.stall_seconds, scope["method"] != "HEAD"
-                await relay(connection, send, stall, scope["headers"], endless=target.endless, body_wanted=wanted)
+            await passing.relay(send)
         except Busy as error:
             raise Problem(503, "temporary-reduced-capacity", str(error), headers={"retry-after": "1"}) from None
         except SetAside as error:
@@ -129,33 +154,36 @@ class Proxy:
         except TooSlow as error:
             raise Problem(504, "gateway-timeout", f"{error}; it may or may not have acted") from None
         except (BrokenOff, BadAnswer) as error:
-            log.warning("no valid answer from %s: %s", upstream.authority.decode(), error)
+            log.warning("no valid answer from %s: %s", passing.upstream.authority.decode(), error)
             detail = f"{error}; it may or may not have acted"
             raise Problem(502, "bad-gateway", detail, headers={"retry-after": "1"}) from None
 
 
-def passed_on(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def authorization(scope: Scope) -> list[str]:
+    """It stands there once, as `passed_on` has seen to."""
+    token = scope["sent"].get(b"authorization")
+    return [] if token is None else [token.decode("latin-1")]
+
+
+def passed_on(scope: Scope) -> Headers:
     """Those request headers that services see. Raises `Problem` 400 if one stands twice that may not."""
+    headers = scope["headers"]
     kept = [header for header in headers if header[0] in REQUEST_HEADERS]
-    if len(dict(kept)) != len(kept) and any(len(values(kept, name)) > 1 for name in ONCE):
-        raise Problem(400, "bad-request", "a header that has one value stands twice")
+    if len(scope["sent"]) != len(headers):
+        once = [name for name, _ in kept if name in ONCE]
+        if len(set(once)) != len(once):
+            raise Problem(400, "bad-request", "a header that has one value stands twice")
     return kept
 
 
-def values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
-    return [value.decode("latin-1") for name, value in headers if name == wanted]
-
-
-def check_content_type(headers: list[tuple[bytes, bytes]]) -> None:
-    found = next((value for name, value in headers if name == b"content-type"), b"")
-    if found.partition(b";")[0].strip().lower() != JSON:
+def check_content_type(scope: Scope) -> None:
+    found = scope["sent"].get(b"content-type", b"")
+    if found != JSON and found.partition(b";")[0].strip().lower() != JSON:
         raise Problem(415, "unsupported-media-type", "a command is sent as application/json")
 
 
-async def whole(receive: Receive, *, here: bool) -> bytes:
+async def whole(receive: Receive) -> bytes:
     """The body, which the edge has bounded. One that does not come to its end is not passed on."""
-    if here:
-        return await joined(receive)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await joined(receive)
@@ -179,29 +207,33 @@ def patience(headers: list[tuple[bytes, bytes]], most: float) -> float:
 
     One that asks for an answer later gets one in any case, so that its `wait` is the service's.
     """
-    preferred = ",".join(values(headers, b"prefer")).lower()
-    if not preferred:
+    given = [value.decode("latin-1") for name, value in headers if name == b"prefer"]
+    if not given:
         return most
+    preferred = ",".join(given).lower()
     found = WAIT.search(preferred)
     return min(float(found[1]), most) if found and ASYNC.search(preferred) is None else most
 
 
-def written(scope: Scope, authority: bytes, headers: list[tuple[bytes, bytes]], body: bytes, seconds: float) -> bytes:
+def written(  # noqa: PLR0917  # each is a part of it
+    scope: Scope, authority: bytes, headers: Headers, body: bytes, seconds: float, context: RequestContext
+) -> bytes:
     """The request as the service gets it: the address byte for byte, our own ids, how long we wait, and a length.
 
     Services are asked with GET what was asked with HEAD, so that an answer always says itself where it ends.
     """
-    context, query = current(), scope["query_string"]
-    method = b"POST" if scope["method"] == "POST" else b"GET"
+    query, length = scope["query_string"], b""
     target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-    lines = [method + b" " + target + b" HTTP/1.1", b"host: " + authority]
-    lines += [name + b": " + value for name, value in headers]
-    lines.append(b"x-request-id: " + context.request_id.encode())
-    lines.append(b"traceparent: " + context.traceparent.encode())
-    lines.append(b"x-request-timeout-ms: %d" % (seconds * 1000))
+    method = b"GET"
     if scope["method"] == "POST":
-        lines.append(b"content-length: %d" % len(body))
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+        method, length = b"POST", b"content-length: %d\r\n" % len(body)
+    passed = b"".join([b"%b: %b\r\n" % header for header in headers])
+    return (
+        b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\ntraceparent: %b\r\nx-request-timeout-ms: %d\r\n%b\r\n%b"
+    ) % (
+        *(method, target, authority, passed, context.request_id.encode(), context.traceparent.encode()),
+        *(seconds * 1000, length, body),
+    )
 
 
 async def while_listened_to(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
@@ -223,59 +255,12 @@ async def gone(receive: Receive) -> None:
         pass
 
 
-async def relay(
-    connection: Connection,
-    send: Send,
-    stall_seconds: float,
-    asked: Headers,
-    *,
-    endless: bool = False,
-    body_wanted: bool = True,
-) -> None:
-    """Hands the answer to the client: at once if it is complete, and packed if he takes that; else as it comes.
-
-    When an `endless` one breaks off, that is its end: its client goes on elsewhere.
-    """
-    headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
-    body, complete = connection.take(), connection.complete
-    goes_on = body_wanted and not complete
-    if complete and connection.status == 200:
-        headers.append((b"vary", b"accept-encoding"))
-        headers, body = packed(headers, body) if takes_gzip(asked) else (headers, body)
-    length = b"%d" % len(body) if complete else declared_length(connection)
-    if length is not None and connection.status not in (204, 304):
-        headers.append((b"content-length", length))
-    await send({"type": "http.response.start", "status": connection.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": goes_on})
-    if goes_on:
-        try:
-            async for part in connection.rest(stall_seconds):
-                await within(stall_seconds, send({"type": "http.response.body", "body": part, "more_body": True}))
-        except BrokenOff:
-            if not endless:
-                raise
-        await send({"type": "http.response.body", "body": b""})
-
-
 async def respond(send: Send, body: bytes, *, gzip: bool) -> None:
     """Sends an answer of our own."""
     headers, body = packed(HEADERS, body) if gzip else (HEADERS, body)
     told = [*headers, (b"vary", b"accept-encoding"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": told})
     await send({"type": "http.response.body", "body": body})
-
-
-async def within(seconds: float, sending: Awaitable[None]) -> None:
-    """Raises `TooSlow` if the client does not take it."""
-    try:
-        async with asyncio.timeout(seconds):
-            await sending
-    except TimeoutError:
-        raise TooSlow("the client does not take the answer") from None
-
-
-def declared_length(connection: Connection) -> bytes | None:
-    return next((value for name, value in connection.headers if name == b"content-length"), None)
 
 
 def unavailable(detail: str, seconds: float = 1.0) -> Problem:

@@ -2,14 +2,13 @@
 
 from array import array
 from collections import OrderedDict
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CELLS = 400
 MOST_KEYS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     units: int
     seconds: int
 
@@ -54,6 +53,8 @@ class Window:
 
     def _advance(self, now: float) -> None:
         cell = int(now / self._width)
+        if cell == self._last:
+            return
         if cell - self._last >= len(self._cells):
             self._cells = array("I", bytes(4 * (CELLS + 1)))
             self._used = 0

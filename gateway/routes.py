@@ -1,11 +1,11 @@
 """Where a request goes: derived from the domains' declarations, never from what a client sends."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -24,14 +24,14 @@ OPERATIONS = "operations"
 OPERATION = f"/v1/{OPERATIONS}/{{id}}"
 STREAM = "stream"
 STREAMS_READ = "streams:read"
-SIMPLE = re.compile(rb"[A-Za-z0-9_-]+")
+SIMPLE = re.compile(rb"(?:/[A-Za-z0-9_-]+){2,}")
 IN_PATHS = "/%:@!$&'()*+,;="
 FORBIDDEN = (".", "..")
 SEPARATOR_OR_CONTROL = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
 MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
     """The service that answers, the scope that it takes, and the declared route for logs and measurements.
 
@@ -48,7 +48,7 @@ class Target:
     endless: bool = False
     admin: bool = False
 
-    @property
+    @cached_property
     def kind(self) -> Kind:
         """What it counts as in the rate limits."""
         if self.admin or self.scope == STREAMS_READ:
@@ -116,7 +116,10 @@ class Routes:
 
     def find(self, method: str, raw_path: bytes) -> Target | Composed:
         """The target of a request. Raises `Problem` 400, 404 or 405."""
-        segments = [plain(segment) for segment in raw_path[1:].split(b"/")]
+        if SIMPLE.fullmatch(raw_path):
+            segments = raw_path[1:].decode().split("/")
+        else:
+            segments = [plain(segment) for segment in raw_path[1:].split(b"/")]
         if segments[:2] == [FIRST, OPERATIONS]:
             segments = [FIRST, operated(segments[1:]), *segments[1:]]
         found = self._domains.get(tuple(segments[:2]))
@@ -124,14 +127,10 @@ class Routes:
         if not by_method and len(segments) == 4 and (segments[0], segments[1], segments[3]) in self._composed:
             composition, scope, scopes = self._composed[segments[0], segments[1], segments[3]]
             by_method = {"GET": Composed(composition, segments[2], scope, scopes)}
-        if not by_method:
-            raise nothing()
-        if "GET" in by_method:
-            by_method = {**by_method, "HEAD": by_method["GET"]}
-        if method not in by_method:
-            allow = ", ".join(sorted(by_method))
-            raise Problem(405, "method-not-allowed", f"this address knows {allow} only", headers={"allow": allow})
-        return by_method[method]
+        target = by_method.get("GET" if method == "HEAD" else method)
+        if target is None:
+            raise not_so(by_method) if by_method else nothing()
+        return target
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +255,6 @@ def http_date(moment: datetime) -> str:
 
 def plain(segment: bytes) -> str:
     """A path segment, decoded; refused when a service could read it as something else than a name."""
-    if SIMPLE.fullmatch(segment):
-        return segment.decode()
     if not segment:
         raise nothing()
     try:
@@ -271,6 +268,11 @@ def plain(segment: bytes) -> str:
 
 def nothing() -> Problem:
     return Problem(404, "not-found", "there is nothing at this address")
+
+
+def not_so(known: Collection[str]) -> Problem:
+    allow = ", ".join(sorted({*known, "HEAD"} if "GET" in known else known))
+    return Problem(405, "method-not-allowed", f"this address knows {allow} only", headers={"allow": allow})
 
 
 def unreadable() -> Problem:

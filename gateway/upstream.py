@@ -6,7 +6,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from random import sample, uniform
 
 from gateway.breaker import Budget
@@ -22,6 +22,7 @@ LONGEST_PAUSE = 0.05
 
 log = logging.getLogger(__name__)
 Place = tuple[str, int]
+Sent = tuple[Instance, Connection]
 
 
 class Upstream:
@@ -44,22 +45,27 @@ class Upstream:
     def authority(self) -> bytes:
         return self._name.encode()
 
-    def exchange(self, request: bytes, *, repeatable: bool, seconds: float, endless: bool = False) -> "Exchange":
+    def exchange(
+        self, request: bytes, *, repeatable: bool, seconds: float, endless: bool = False, sent: Sent | None = None
+    ) -> "Exchange":
         """A connection on which the answer to the request has begun, within so many seconds in all; for `async with`.
 
-        An `endless` answer takes none of the connections that others wait for. Raises `UpstreamError`.
+        An `endless` answer takes none of the connections that others wait for. What was `sent` is not asked again
+        unless it must be repeated. Raises `UpstreamError`.
         """
-        return Exchange(self, request, repeatable, seconds, endless)
+        return Exchange(self._begun(request, repeatable, seconds, endless, sent), endless=endless)
 
-    async def begin(
-        self, request: bytes, repeatable: bool, seconds: float, endless: bool
-    ) -> tuple[Instance, Connection]:
-        """The same, with the instance to which the connection must be given back."""
-        deadline = now() + seconds
-        if now() >= self._resolve_at or not self._instances:
-            await self._found()
+    def ready(self) -> Instance | None:
+        """The instance that a request can be sent to at once, if nothing has to be found out or waited for."""
+        if now() >= self._resolve_at or not (candidates := self._others(())):
+            return None
+        chosen = least_loaded(candidates)
+        return chosen if chosen.ready() else None
+
+    def send(self, instance: Instance, request: bytes, deadline: float) -> Sent:
+        """Sends it to the instance that is `ready`."""
         self._budget.earn()
-        return await self._answered(request, repeatable, deadline, endless)
+        return instance, instance.send(request, deadline)
 
     async def close(self) -> None:
         if self._refresh is not None:
@@ -67,16 +73,23 @@ class Upstream:
         for instance in self._instances.values():
             instance.close()
 
-    async def _answered(
-        self, request: bytes, repeatable: bool, deadline: float, endless: bool
-    ) -> tuple[Instance, Connection]:
-        """Asks until there is an answer. What was not sent goes to another instance; what may have been is repeated
-        once, if that does no harm: an idle connection may die just when it is used again."""
-        tried: list[Instance] = []
-        repeated = False
+    async def _begun(self, request: bytes, repeatable: bool, seconds: float, endless: bool, sent: Sent | None) -> Sent:
+        """Asks until there is an answer, and says of which instance.
+
+        What was not sent goes to another instance; what may have been is repeated
+        once, if that does no harm: an idle connection may die just when it is used again.
+        """
+        began = now()
+        if began >= self._resolve_at or not self._instances:
+            await self._found()
+        if sent is None:
+            self._budget.earn()
+        deadline, repeated, tried = began + seconds, False, list[Instance]()
         while True:
-            instance = self._choose(tried)
+            instance = self._choose(tried) if sent is None else sent[0]
             try:
+                if sent is not None:
+                    return instance, await instance.answered(sent[1])
                 return instance, await instance.ask(request, deadline, fresh=repeated, endless=endless)
             except Unreachable:
                 tried.append(instance)
@@ -86,7 +99,7 @@ class Upstream:
                 elsewhere = bool(self._others([instance]))
                 if not repeatable or repeated or not (error.pooled or elsewhere) or not self._budget.spend():
                     raise
-                repeated = True
+                repeated, sent = True, None
                 if elsewhere:
                     tried.append(instance)
                     await asyncio.sleep(uniform(0, LONGEST_PAUSE))  # noqa: S311  # no secret
@@ -101,9 +114,7 @@ class Upstream:
         if not candidates:
             waits = min((one.breaker.waits(now()) for one in self._instances.values()), default=1.0)
             raise SetAside(f"{self._name} has failed again and again", waits)
-        if len(candidates) == 1:
-            return candidates[0]
-        return min(sample(candidates, min(2, len(candidates))), key=lambda one: one.load)
+        return least_loaded(candidates)
 
     async def _found(self) -> None:
         """Sees to it that the instances are known. Raises `Unreachable` if there are none."""
@@ -134,17 +145,24 @@ class Upstream:
 class Exchange:
     """What `Upstream.exchange` is: with a generator it would cost three times as much."""
 
-    __slots__ = ("_asked", "_connection", "_instance", "_upstream")
+    __slots__ = ("_begun", "_connection", "_endless", "_instance")
 
-    def __init__(self, upstream: Upstream, request: bytes, repeatable: bool, seconds: float, endless: bool) -> None:
-        self._upstream, self._asked = upstream, (request, repeatable, seconds, endless)
+    def __init__(self, begun: Coroutine[None, None, Sent], *, endless: bool) -> None:
+        self._begun, self._endless = begun, endless
 
     async def __aenter__(self) -> Connection:
-        self._instance, self._connection = await self._upstream.begin(*self._asked)
+        self._instance, self._connection = await self._begun
         return self._connection
 
     async def __aexit__(self, *_: object) -> None:
-        self._instance.release(self._connection, endless=self._asked[-1])
+        self._instance.release(self._connection, endless=self._endless)
+
+
+def least_loaded(candidates: Sequence[Instance]) -> Instance:
+    """The less loaded of two of them."""
+    if len(candidates) == 1:
+        return candidates[0]
+    return min(sample(candidates, 2), key=lambda one: one.load)
 
 
 async def resolved(address: Place) -> list[Place]:

@@ -77,12 +77,16 @@ class Lines:
 
     def __init__(self, service: str) -> None:
         self._common = {"ecs.version": "1.6.0", "service": {"name": service}}
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, entry: Mapping[str, Any]) -> None:
         line = {"@timestamp": datetime.now(UTC), "log.level": "info", **entry, **self._common}
-        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self.add(orjson.dumps(line).decode())
+
+    def add(self, line: str) -> None:
+        """A line that is JSON already."""
+        self._lines.append(line)
         if len(self._lines) >= FLUSH_LINES:
             self.flush()
         elif self._timer is None:
@@ -94,5 +98,5 @@ class Lines:
         if timer is not None:
             timer.cancel()
         with suppress(OSError, ValueError):
-            sys.stderr.write(b"".join(lines).decode())
+            sys.stderr.write("\n".join((*lines, "")))
             sys.stderr.flush()

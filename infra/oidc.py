@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from math import isfinite
 from time import monotonic, time
@@ -36,7 +37,7 @@ RETRY_SECONDS = 0.25
 REFRESH_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Identity:
     """Who asks, and what he may do; `claims` is all that his token says."""
 
@@ -45,6 +46,11 @@ class Identity:
     scopes: frozenset[str]
     expires_at: float
     claims: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """What tells him from all others."""
+        return f"{self.issuer} {self.subject}"
 
     @property
     def machine(self) -> bool:
@@ -85,15 +91,18 @@ class Verifier:
 
     async def verify(self, token: str) -> Identity:
         """Whose token this is. Raises `TokenRefused`, or `IssuerUnavailable` if that cannot be found out."""
-        digest = sha256(token.encode()).digest()
-        known = self._known.get(digest)
-        if known is not None and known.expires_at + LEEWAY_SECONDS > time():
+        if (known := self.known(token)) is not None:
             return known
         identity = await self._judge(token)
-        self._known[digest] = identity
+        self._known[sha256(token.encode()).digest()] = identity
         if len(self._known) > CACHED_TOKENS:
             self._known.popitem(last=False)
         return identity
+
+    def known(self, token: str) -> Identity | None:
+        """Whose token this is, if it was verified before and has not expired."""
+        known = self._known.get(sha256(token.encode()).digest())
+        return known if known is not None and known.expires_at + LEEWAY_SECONDS > time() else None
 
     async def _judge(self, token: str) -> Identity:
         signature = parsed(token)

@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.trace import format_span_id, format_trace_id
+from random import randbytes
+from typing import NamedTuple
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TRACEPARENT = re.compile(
@@ -16,11 +14,8 @@ TRACEPARENT = re.compile(
 )
 SAMPLED = "01"
 
-ids = RandomIdGenerator()
 
-
-@dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(NamedTuple):
     """The request that is being answered; `traceparent` names our own span of it.
 
     `deadline`, in the loop's time, is when its caller gives up, if he has said so.
@@ -60,7 +55,7 @@ def about(request_id: str | None, traceparent: str | None) -> Iterator[None]:
 def begin(request_id: str | None, traceparent: str | None, deadline: float | None = None) -> RequestContext:
     """The context of a new request. What a client sent is taken over only if it is well-formed."""
     if request_id is None or REQUEST_ID.fullmatch(request_id) is None:
-        request_id = format_trace_id(ids.generate_trace_id())
+        request_id = drawn(16)
     return RequestContext(request_id, child(traceparent), deadline)
 
 
@@ -68,9 +63,11 @@ def child(traceparent: str | None) -> str:
     """A new span in the trace of `traceparent`, or in a new trace if that is missing or malformed."""
     parent = TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if parent is None or (parent["version"] == "00" and parent["more"]):
-        return f"00-{format_trace_id(ids.generate_trace_id())}-{new_span()}-{SAMPLED}"
-    return f"00-{parent['trace']}-{new_span()}-{parent['flags']}"
+        ids = drawn(24)
+        return f"00-{ids[:32]}-{ids[32:]}-{SAMPLED}"
+    return f"00-{parent['trace']}-{drawn(8)}-{parent['flags']}"
 
 
-def new_span() -> str:
-    return format_span_id(ids.generate_span_id())
+def drawn(count: int) -> str:
+    """So many bytes at random, of which nobody must be unable to guess the next."""
+    return randbytes(count).hex()  # noqa: S311  # no secret

@@ -1,8 +1,10 @@
 """One line and one measurement for each request. Both are on the hot path, so they cost microseconds."""
 
 from collections.abc import Mapping
+from time import gmtime, strftime, time
 from typing import Any
 
+import orjson
 from prometheus_client import Histogram
 
 from infra.logs import Lines
@@ -25,26 +27,28 @@ class AccessLog:
     """Writes access lines to stderr, several at a time."""
 
     def __init__(self, service: str) -> None:
-        self._lines = Lines(service)
+        self._second, self._stamp = 0, ""
+        self._lines, self._end = Lines(service), f',"ecs.version":"1.6.0","service":{{"name":"{service}"}}}}'
 
     def record(self, scope: Mapping[str, Any], context: RequestContext, status: int, seconds: float) -> None:
-        method, path = scope["method"], instance_of(scope)[:LONGEST_PATH]
-        entry: dict[str, Any] = {
-            "message": f"{method} {path} {status}",
-            "log": {"logger": "access"},
-            "http": {
-                "request": {"method": method, "id": context.request_id},
-                "response": {"status_code": status},
-            },
-            "url": {"path": path},
-            "event": {"duration": int(seconds * 1e9)},
-            "milliseconds": round(seconds * 1e3, 3),
-            "trace": {"id": context.trace_id},
-            "span": {"id": context.span_id},
-        }
-        if (actor := scope.get("actor")) is not None:
-            entry["user"] = {"id": actor}
-        self._lines.write(entry)
+        method, actor, trace = scope["method"], scope.get("actor"), context.traceparent
+        path = quoted(instance_of(scope)[:LONGEST_PATH])
+        user = f',"user":{{"id":{quoted(actor)}}}' if actor is not None else ""
+        # A serializer would first want all of this as objects, which costs three times as much.
+        self._lines.add(
+            f'{{"@timestamp":"{self._now()}","log.level":"info",'
+            f'"message":"{method} {path[1:-1]} {status}","log":{{"logger":"access"}},'
+            f'"http":{{"request":{{"method":"{method}","id":"{context.request_id}"}},'
+            f'"response":{{"status_code":{status}}}}},"url":{{"path":{path}}},'
+            f'"event":{{"duration":{seconds * 1e9:.0f}}},"milliseconds":{seconds * 1e3:.3f},'
+            f'"trace":{{"id":"{trace[3:35]}"}},"span":{{"id":"{trace[36:52]}"}}{user}{self._end}'
+        )
+
+    def _now(self) -> str:
+        now = time()
+        if (second := int(now)) != self._second:
+            self._second, self._stamp = second, strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+        return f"{self._stamp}.{int((now - second) * 1e6):06d}Z"
 
     def flush(self) -> None:
         self._lines.flush()
@@ -63,6 +67,10 @@ class Durations:
         if series is None:
             series = self._series[key] = DURATION.labels(*key)
         series.observe(seconds)
+
+
+def quoted(text: str) -> str:
+    return orjson.dumps(text).decode()
 
 
 def template(scope: Mapping[str, Any]) -> str:

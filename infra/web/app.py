@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from fastapi import FastAPI, Request, Response
 from fastapi.telemetry import TelemetryConfig
-from starlette.applications import Starlette
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.health import Health
 from infra.settings import Settings
 from infra.web.access import AccessLog
+from infra.web.cycle import Cycle
 from infra.web.edge import Edge, Rules
 from infra.web.problems import install
 
@@ -53,9 +53,19 @@ class Application(FastAPI):
         self.templates[route] = path
         super().add_route(path, route, *arguments, **more)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
         # FastAPI would ask its telemetry, which is off, at each request.
-        await Starlette.__call__(self, scope, receive, send)
+        scope["app"] = self
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        return self.middleware_stack(scope, receive, send)
+
+    def at_once(self, cycle: Cycle) -> Callable[[], None] | None:
+        """As `Edge.at_once`."""
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        assert isinstance(self.middleware_stack, Edge)  # noqa: S101  # it was built here
+        return self.middleware_stack.at_once(cycle)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()

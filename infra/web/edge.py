@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.telemetry import CONTEXT, RequestContext, begin
 from infra.web.access import AccessLog, Durations
+from infra.web.cycle import Cycle
 from infra.web.problems import Problem, instance_of
 
 log = logging.getLogger(__name__)
@@ -18,8 +19,10 @@ log = logging.getLogger(__name__)
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * 1024 * 1024
 CLIENT_GONE = 499
+LONGEST_PATIENCE = 10
 CLOSE = {"connection": "close"}
 Headers = Iterable[tuple[bytes, bytes]]
+Direct = Callable[["Exchange"], Callable[[], None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +39,57 @@ class Edge:
 
     def __init__(self, app: ASGIApp, rules: Rules, access: AccessLog | None) -> None:
         self._app, self._rules, self._access, self._durations = app, rules, access, Durations()
+        self._direct: Direct | None = getattr(app, "at_once", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = perf_counter()
-        sent = Sent(scope["headers"])
-        # Only our own gateway may say how long it waits; others could make us give up what we have begun.
-        patience = sent.timeout if self._rules.peers is not None else None
-        deadline = asyncio.get_running_loop().time() + patience if patience is not None else None
-        context = begin(sent.request_id, sent.traceparent, deadline)
-        CONTEXT.set(context)
-        exchange = Exchange(scope, receive, send, context, self._rules)
+        exchange: Exchange = scope.pop("exchange", None) or self._begun(scope)
+        exchange.receive, exchange.pass_on = receive, send
+        CONTEXT.set(exchange.context)
         try:
-            await self._answer(exchange, sent)
+            await self._answer(exchange)
         finally:
-            seconds = perf_counter() - began
-            self._durations.record(scope, exchange.status, seconds)
-            if self._access is not None:
-                self._access.record(scope, context, exchange.status, seconds)
+            self.ended(exchange)
 
-    async def _answer(self, exchange: "Exchange", sent: "Sent") -> None:
+    def at_once(self, cycle: Cycle) -> Callable[[], None] | None:
+        """Takes over a request that is here as a whole, if the application can answer it without a task.
+
+        What comes back hands it over to one. None: nothing was done, and it needs a task.
+        """
+        if self._direct is None:
+            return None
+        exchange = cycle.scope["exchange"] = self._begun(cycle.scope)
+        exchange.cycle = cycle
+        try:
+            exchange.admit()
+        except Problem:
+            return None
+        return self._direct(exchange) if len(cycle.body) <= self._rules.body_limit else None
+
+    def ended(self, exchange: "Exchange") -> None:
+        seconds = perf_counter() - exchange.began
+        self._durations.record(exchange.scope, exchange.status, seconds)
+        if self._access is not None:
+            self._access.record(exchange.scope, exchange.context, exchange.status, seconds)
+
+    def _begun(self, scope: Scope) -> "Exchange":
+        sent = scope["sent"] = dict(scope["headers"])
+        # Only our own gateway may say how long it waits; others could make us give up what we have begun.
+        patience = sent.get(b"x-request-timeout-ms", b"") if self._rules.peers is not None else b""
+        deadline = None
+        if patience.isdigit() and len(patience) < LONGEST_PATIENCE:
+            deadline = asyncio.get_running_loop().time() + int(patience) / 1000
+        context = begin(text(sent.get(b"x-request-id")), text(sent.get(b"traceparent")), deadline)
+        return Exchange(scope, context, self._rules, self)
+
+    async def _answer(self, exchange: "Exchange") -> None:
         deadline = exchange.context.deadline
         limit = asyncio.timeout_at(deadline) if deadline is not None else None
         try:
-            exchange.admit(sent)
-            receive = exchange.bounded_receive if sent.chunked else exchange.receive
+            exchange.admit()
+            receive = exchange.bounded_receive if b"transfer-encoding" in exchange.scope["sent"] else exchange.receive
             if limit is None:
                 await self._app(exchange.scope, receive, exchange.send)
             else:
@@ -89,51 +116,52 @@ LATE = Problem(504, "gateway-timeout", "the caller has given up meanwhile; it ma
 STOPPING = Problem(503, "service-unavailable", "the service stops", headers={"retry-after": "1", **CLOSE})
 
 
-class Sent:
-    """What the edge needs of a request's head, found in one pass."""
-
-    __slots__ = ("chunked", "hosts", "length", "request_id", "timeout", "traceparent")
-
-    def __init__(self, headers: Headers) -> None:
-        self.request_id: str | None = None
-        self.traceparent: str | None = None
-        self.length = self.hosts = 0
-        self.chunked = False
-        self.timeout: float | None = None
-        for name, value in headers:
-            if name == b"x-request-id":
-                self.request_id = value.decode("latin-1")
-            elif name == b"traceparent":
-                self.traceparent = value.decode("latin-1")
-            elif name == b"content-length":
-                self.length = int(value)
-            elif name == b"transfer-encoding":
-                self.chunked = True
-            elif name == b"host":
-                self.hosts += 1
-            elif name == b"x-request-timeout-ms" and value.isdigit() and len(value) < 10:
-                self.timeout = int(value) / 1000
+def text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 class Exchange:
     """One request and its answer. `limit` ends what the caller no longer waits for; a beginning answer lifts it."""
 
-    __slots__ = ("_rules", "_seen", "_send", "context", "limit", "receive", "scope", "status")
+    __slots__ = (
+        *("_edge", "_rules", "_seen", "began", "context", "cycle", "limit", "pass_on", "receive"),
+        *("scope", "status"),
+    )
+    cycle: Cycle
+    receive: Receive
+    pass_on: Send
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, context: RequestContext, rules: Rules) -> None:
-        self.scope, self.receive, self.context, self.status = scope, receive, context, 0
-        self._send, self._rules, self._seen = send, rules, 0
+    def __init__(self, scope: Scope, context: RequestContext, rules: Rules, edge: Edge) -> None:
+        self.began, self.scope, self.context, self.status = perf_counter(), scope, context, 0
+        self._rules, self._edge, self._seen = rules, edge, 0
         self.limit: asyncio.Timeout | None = None
 
-    def admit(self, sent: Sent) -> None:
+    def admit(self) -> None:
         """Raises the problem of a request that is not even looked at."""
-        peers = self._rules.peers
-        if peers is not None and self.scope.get("peer") not in peers:
+        scope, rules = self.scope, self._rules
+        sent, headers = scope["sent"], scope["headers"]
+        if rules.peers is not None and scope.get("peer") not in rules.peers:
             raise Problem(403, "peer-not-allowed", "this certificate may not call here")
-        if sent.hosts != 1 and self.scope["http_version"] != "1.0":
+        hosts = b"host" in sent and (len(sent) == len(headers) or sum(name == b"host" for name, _ in headers))
+        if hosts != 1 and scope["http_version"] != "1.0":
             raise Problem(400, "bad-request", "a request names its host once", headers=CLOSE)
-        if sent.length > self._rules.body_limit:
+        if int(sent.get(b"content-length", 0)) > rules.body_limit:
             raise self._too_large()
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """The whole answer to a request that has no task."""
+        self.status = status
+        del self.scope["exchange"]  # or it would be garbage that only the collector finds
+        try:
+            self.cycle.respond(status, self._head(headers), body)
+        except RuntimeError:
+            log.exception("an answer could not be sent")
+            self.cycle.transport.close()
+        self._edge.ended(self)
+
+    def _head(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        own = (b"x-request-id", self.context.request_id.encode())
+        return [*headers, *self.scope.get("answer_headers", ()), own, *self._rules.headers]
 
     def _too_large(self) -> Problem:
         return Problem(
@@ -150,15 +178,13 @@ class Exchange:
             raise self._too_large()
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if self.limit is not None:
                 self.limit.reschedule(None)
-            own = (b"x-request-id", self.context.request_id.encode())
-            more = self.scope.get("answer_headers", ())
-            message["headers"] = [*message.get("headers", ()), *more, own, *self._rules.headers]
-        await self._send(message)
+            message["headers"] = self._head(message.get("headers", ()))
+        return self.pass_on(message)
 
     async def refuse(self, problem: Problem) -> None:
         """Answers with a problem. An answer that has begun is broken off: the server closes the connection."""

@@ -4,12 +4,16 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
+from uvicorn._types import ASGIVersions
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from infra.alarm import Alarm
 from infra.telemetry import about, begin
-from infra.web.joined import Joined
+from infra.web.cycle import Cycle
 from infra.web.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -18,6 +22,7 @@ HEAD_LIMIT = 32 * 1024
 HEAD_SECONDS = 20.0
 DISCARD_LIMIT = 4 * 1024 * 1024
 
+ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 VERSIONS = frozenset({"1.0", "1.1"})
 TOO_LARGE = (431, "request-header-fields-too-large", "the head of the request is too large")
 MALFORMED = (400, "bad-request", "this is not a valid HTTP request")
@@ -27,23 +32,47 @@ class Protocol(HttpToolsProtocol):
     """One connection. `scope["peer"]` is the common name in the client's verified certificate, or None."""
 
     peer: str | None = None
+    cycle: Cycle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.transport = Joined(transport, self.loop)  # type: ignore[assignment]  # it has all of a transport
         self.peer = common_name(transport.get_extra_info("peercert"))
         self._head, self._in_head, self._discarded = 0, True, 0
         self._refusal = MALFORMED
+        self._unstarted: Cycle | None = None
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, transport.close)
+        self._idle = Alarm(self.loop, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
+        self._idle.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        self._idle.clear()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        if self.transport.is_closing():
+            return
+        if self._unstarted is not None:
+            cycle, self._unstarted = self._unstarted, None
+            self._start(cycle)
+        if self._in_head:
             self._unfinished(len(data))
+
+    def _start(self, cycle: Cycle) -> None:
+        if not cycle.more_body:
+            cycle.start = self._in_task
+            cycle.hand_over = self.app.at_once(cycle)
+        if cycle.hand_over is None:
+            self._in_task(cycle)
+
+    def _in_task(self, cycle: Cycle) -> None:
+        self._start_asgi_task(cycle, self.app)
 
     def _unfinished(self, size: int) -> None:
         """The head is not complete: it must become so within bounds of size and time."""
@@ -60,51 +89,109 @@ class Protocol(HttpToolsProtocol):
             self._deadline = None
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["peer"] = self.peer  # type: ignore[typeddict-unknown-key]
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self.scope = {  # type: ignore[typeddict-item,typeddict-unknown-key]
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": "https",
+            "root_path": "",
+            "headers": self.headers,
+            "peer": self.peer,
+        }
         self._head, self._in_head = 0, True
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
+        self._head += len(url)
+        if self._head > HEAD_LIMIT:
+            raise self._too_large()
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + 4)
-        name = name.lower()
-        if name == b"expect":
-            super().on_header(name, value)
-        else:
-            self.headers.append((name, value))
-
-    def _count(self, size: int) -> None:
-        self._head += size
+        self._head += len(name) + len(value) + 4
         if self._head > HEAD_LIMIT:
-            self._refusal = TOO_LARGE
-            raise httptools.HttpParserError(TOO_LARGE[2])
+            raise self._too_large()
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+
+    def _too_large(self) -> httptools.HttpParserError:
+        self._refusal = TOO_LARGE
+        return httptools.HttpParserError(TOO_LARGE[2])
 
     def on_headers_complete(self) -> None:
-        if self.parser.get_http_version() not in VERSIONS:
+        """Begins to answer, or does so after what was asked before on this connection."""
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        if version not in VERSIONS:
             raise httptools.HttpParserError(MALFORMED[2])
         self._in_head = False
         self._in_time()
-        super().on_headers_complete()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"], scope["query_string"] = url.path, url.query or b""
+        before, self.cycle = (
+            self.cycle,
+            Cycle(
+                scope,
+                self.transport,
+                self.flow,
+                self.logger,
+                self.access_logger,
+                access_log=False,
+                default_headers=[],
+                message_event=asyncio.Event(),
+                expect_100_continue=self.expect_100_continue,
+                keep_alive=version != "1.0" and parser.should_keep_alive(),
+                on_response=self.on_response_complete,
+            ),
+        )
+        if before is None or before.response_complete:
+            self._unstarted = self.cycle
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle.set(self.loop.time() + self.timeout_keep_alive)
 
     def shutdown(self) -> None:
         """An answer without an end would keep the service from stopping: its client goes on elsewhere."""
         if self.cycle is not None and self.cycle.scope.get("endless") and not self.cycle.response_complete:
             self.transport.close()
-        else:
-            super().shutdown()
+            return
+        if self.cycle is not None and self.cycle.hand_over is not None:
+            # Only tasks are waited for, and ended when it takes too long.
+            self.cycle.hand_over()
+        super().shutdown()
 
     def on_body(self, body: bytes) -> None:
         if self.cycle.response_complete:
             self._discard(len(body))
-        super().on_body(body)
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         # An application that finds this need not fear that the rest of the body never comes.
         self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]
-        super().on_message_complete()
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     def _discard(self, size: int) -> None:
         """What a client still sends after its answer is thrown away, but not for ever."""

@@ -2,10 +2,16 @@
 
 import asyncio
 import json
+from contextlib import contextmanager
+from functools import partial
 
 import aiohttp
 import pytest
 import pytest_asyncio
+
+from gateway.app import gateway
+from infra.health import Health
+from infra.web import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -231,6 +237,45 @@ async def test_nothing_is_repeated_after_an_answer_began(world):
     with pytest.raises(aiohttp.ClientPayloadError):
         await ask(world, b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", ABORT)
     assert len(world.read.requests) == 1
+
+
+@contextmanager
+def tasks_for_requests():
+    """How many requests have had a task."""
+    loop, tasks = asyncio.get_running_loop(), []
+
+    def make(loop, coroutine, **more):
+        if coroutine.__name__ == "run_asgi":
+            tasks.append(coroutine)
+        return asyncio.Task(coroutine, loop=loop, **more)
+
+    loop.set_task_factory(make)
+    try:
+        yield tasks
+    finally:
+        loop.set_task_factory(None)
+
+
+@pytest.mark.parametrize(
+    ("script", "tasks"), [((OK,), 0), ((OK[:-1], 0.05, OK[-1:]), 1), ((OK[:9], 0.05, OK[9:]), 0), ((b"x",), 1)]
+)
+async def test_what_comes_in_one_piece_is_answered_without_a_task(world, script, tasks):
+    await warm(world, ask)
+    with tasks_for_requests() as started:
+        answer = await ask(world, *script)
+    assert (len(started), answer.status) == (tasks, 502 if script == (b"x",) else 200)
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.2, 200), (SLOW, 503)])
+async def test_who_waits_when_the_gateway_stops_is_answered(world, settings_of, domains, seconds, status):
+    more = {"oidc_issuer": world.address, "services": world.settings.services, "drain_seconds": 1.0}
+    settings, health = settings_of("gateway", **more), Health()
+    at = f"https://127.0.0.1:{settings.api_port}"
+    async with running(settings, gateway(settings, health, domains), health):
+        await warm(world, partial(ask, at=at))
+        asked = asyncio.create_task(ask(world, seconds, OK, at=at))
+        await world.until(lambda: world.read.requests)
+    assert (await asked).status == status
 
 
 async def test_connections_are_used_again(world):

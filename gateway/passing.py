@@ -1,0 +1,118 @@
+"""A request on its way to a service, and the answer on its way back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.types import Scope, Send
+
+from gateway.connection import Connection, Headers, nobody
+from gateway.errors import BrokenOff, TooSlow
+from gateway.instance import Instance, now
+from gateway.packing import packed, takes_gzip
+from gateway.upstream import Sent, Upstream
+from infra.web.edge import Exchange
+
+ANSWER_HEADERS = frozenset(
+    {
+        *(b"content-type", b"etag", b"location", b"link", b"allow", b"cache-control", b"retry-after", b"vary"),
+        *(
+            b"consistency-token",
+            b"data-age",
+            b"data-position",
+            b"data-parked",
+            b"www-authenticate",
+            b"preference-applied",
+        ),
+    }
+)
+
+
+class Passing:
+    """`deadline` is in the loop's time. When an `endless` answer breaks off, that is its end."""
+
+    __slots__ = ("_deadline", "_endless", "_exchange", "_repeatable", "_request", "_scope", "_sent", "upstream")
+
+    def __init__(  # noqa: PLR0917  # it is made in one place
+        self, scope: Scope, upstream: Upstream, request: bytes, repeatable: bool, endless: bool, deadline: float
+    ) -> None:
+        self._scope, self.upstream, self._request, self._repeatable = scope, upstream, request, repeatable
+        self._endless, self._deadline = endless, deadline
+        self._sent: Sent | None = None
+
+    def begin(self, exchange: Exchange, instance: Instance) -> Callable[[], None]:
+        """Asks an instance that is ready. What comes in one piece is answered without a task, and else by one."""
+        self._exchange, self._sent = exchange, self.upstream.send(instance, self._request, self._deadline)
+        self._sent[1].wake = self._go_on
+        if self._sent[1].error is not None:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        return self.hand_over
+
+    def _go_on(self) -> None:
+        assert self._sent is not None  # noqa: S101  # it has begun
+        (instance, connection), exchange = self._sent, self._exchange
+        if connection.complete and connection.error is None and not exchange.cycle.flow.write_paused:
+            connection.wake = nobody
+            headers, body = answer(connection, self._scope)
+            instance.succeeded(connection)
+            exchange.answer(connection.status, headers, body)
+        elif connection.begun or connection.error is not None:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        assert self._sent is not None  # noqa: S101  # it has begun
+        self._sent[1].wake = nobody
+        self._scope["passing"], cycle = self, self._exchange.cycle
+        cycle.hand_over = None
+        cycle.start(cycle)
+
+    async def relay(self, send: Send) -> None:
+        """Asks, if that was not done, and hands the answer to the client: at once what is complete, else as it comes.
+
+        Raises `UpstreamError`.
+        """
+        stall, wanted = self.upstream.limits.stall_seconds, self._scope["method"] != "HEAD"
+        async with self.upstream.exchange(
+            self._request,
+            repeatable=self._repeatable,
+            seconds=self._deadline - now(),
+            endless=self._endless,
+            sent=self._sent,
+        ) as connection:
+            goes_on = wanted and not connection.complete
+            headers, body = answer(connection, self._scope)
+            await send({"type": "http.response.start", "status": connection.status, "headers": headers})
+            await send({"type": "http.response.body", "body": body, "more_body": goes_on})
+            if goes_on:
+                try:
+                    async for part in connection.rest(stall):
+                        await within(stall, send({"type": "http.response.body", "body": part, "more_body": True}))
+                except BrokenOff:
+                    if not self._endless:
+                        raise
+                await send({"type": "http.response.body", "body": b""})
+
+
+def answer(connection: Connection, scope: Scope) -> tuple[Headers, bytes]:
+    """The head of an answer as the client gets it, and what is here of its body; packed, if he takes that."""
+    headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
+    complete, body = connection.complete, connection.take()
+    if complete and connection.status == 200:
+        headers.append((b"vary", b"accept-encoding"))
+        headers, body = packed(headers, body) if takes_gzip(scope["headers"]) else (headers, body)
+    length = b"%d" % len(body) if complete else declared_length(connection)
+    if length is not None and connection.status not in (204, 304):
+        headers.append((b"content-length", length))
+    return headers, body
+
+
+async def within(seconds: float, sending: Awaitable[None]) -> None:
+    """Raises `TooSlow` if the client does not take it."""
+    try:
+        async with asyncio.timeout(seconds):
+            await sending
+    except TimeoutError:
+        raise TooSlow("the client does not take the answer") from None
+
+
+def declared_length(connection: Connection) -> bytes | None:
+    return next((value for name, value in connection.headers if name == b"content-length"), None)

@@ -1,0 +1,92 @@
+"""uvicorn's exchange of one request and its answer, in one write: each costs a TLS record and a system call."""
+
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+CONTROLS = bytes({*range(32), 127} - {9})
+BODILESS = frozenset({204, 304})
+
+
+class Cycle(RequestResponseCycle):
+    """The head of an answer whose length is known waits for the first of its body; else it goes at once."""
+
+    scope: Any
+    start: Callable[["Cycle"], None]
+    """Has a task answer it."""
+    hand_over: Callable[[], None] | None = None
+    """Set while it is answered without a task: has one go on with it."""
+    _head = b""
+
+    def respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Sends a whole answer without waiting for anything; to nobody if the client has gone."""
+        self.hand_over = None
+        if not self.disconnected:
+            self._begin(status, headers)
+            self._go_on(body, more=False)
+
+    async def receive(self) -> Any:
+        if self.more_body or self.disconnected or self.response_complete or not self.message_event.is_set():
+            return await super().receive()
+        body, self.body = bytes(self.body), bytearray()
+        self.flow.resume_reading()
+        self.message_event.clear()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Any) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self._begin(message["status"], message["headers"])
+        else:
+            self._go_on(message.get("body", b""), more=message.get("more_body", False))
+
+    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Raises `RuntimeError` for a second answer, and for a header that would be more than one."""
+        if self.response_started:
+            raise RuntimeError("a second answer")
+        self.response_started, self.waiting_for_100_continue = True, False
+        told, lines = dict(headers), [b"%b: %b\r\n" % header for header in headers]
+        length, nothing = told.get(b"content-length"), self.scope["method"] == "HEAD" or status in BODILESS
+        self.chunked_encoding = length is None and not nothing
+        self.expected_content_length = 0 if length is None or nothing else int(length)
+        if b"close" in told.get(b"connection", b"").lower():
+            self.keep_alive = False
+        elif not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        if self.chunked_encoding:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        head = b"".join(lines)
+        if len(head.translate(None, CONTROLS)) != len(head) - 2 * len(lines):
+            raise RuntimeError("a header has a control character")
+        self._head = STATUS_LINE[status] + head + b"\r\n"
+        if self.chunked_encoding:
+            self._write(b"")
+
+    def _go_on(self, body: bytes, *, more: bool) -> None:
+        """Raises `RuntimeError` for a body that is not as long as it was said to be."""
+        if not self.response_started or self.response_complete:
+            raise RuntimeError("a body outside of an answer")
+        if self.scope["method"] == "HEAD":
+            body = b""
+        elif self.chunked_encoding:
+            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
+        else:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0 or (self.expected_content_length and not more):
+                raise RuntimeError("the body is not as long as it was said to be")
+        self._write(body)
+        if not more:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.transport.close()
+            self.on_response()
+
+    def _write(self, body: bytes) -> None:
+        if content := self._head + body:
+            self._head = b""
+            self.transport.write(content)
