@@ -63,7 +63,7 @@ class Passing:
         self._sent[1].wake = nobody
         self._scope["passing"], cycle = self, self._exchange.cycle
         cycle.hand_over = None
-        cycle.start(cycle)
+        cycle.start()
 
     async def relay(self, send: Send) -> None:
         """Asks, if that was not done, and hands the answer to the client: at once what is complete, else as it comes.

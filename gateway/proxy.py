@@ -18,7 +18,7 @@ from gateway.packing import packed, takes_gzip
 from gateway.passing import Passing
 from gateway.routes import PREFIX, Composed, Routes, Side, Target
 from gateway.upstream import Upstream
-from infra.oidc import Verifier, authorize, bearer
+from infra.oidc import Verifier, authorize
 from infra.web import Problem
 from infra.web.context import RequestContext, current
 from infra.web.edge import Exchange
@@ -29,6 +29,8 @@ BODY_SECONDS = 20.0
 PARTS_SECONDS = 2.0
 CLOSE = {"connection": "close"}
 JSON = b"application/json"
+BEARER = b"Bearer "
+COLON = b": ".join
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([1-9][0-9]{0,5})\"?\s*(?=$|[,;])")
 ASYNC = re.compile(r"(?:^|,)\s*respond-async\s*(?=$|[,;])")
 ONCE = frozenset({b"content-type", b"idempotency-key", b"last-event-id", b"authorization"})
@@ -101,7 +103,8 @@ class Proxy:
             return None
         try:
             target, headers = self._found(scope)
-            identity = self._verifier.known(bearer(authorization(scope)))
+            token = scope["sent"].get(b"authorization", b"")
+            identity = self._verifier.known(token[7:]) if token[:7] == BEARER else None
             if identity is None or target.scope not in identity.scopes or isinstance(target, Composed):
                 return None
             if scope["method"] == "POST":
@@ -222,18 +225,18 @@ def written(  # noqa: PLR0917  # each is a part of it
 
     Services are asked with GET what was asked with HEAD, so that an answer always says itself where it ends.
     """
-    query, length = scope["query_string"], b""
-    target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
-    method = b"GET"
-    if scope["method"] == "POST":
-        method, length = b"POST", b"content-length: %d\r\n" % len(body)
-    passed = b"".join([b"%b: %b\r\n" % header for header in headers])
-    return (
-        b"%b %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\ntraceparent: %b\r\nx-request-timeout-ms: %d\r\n%b\r\n%b"
-    ) % (
-        *(method, target, authority, passed, context.request_id.encode(), context.traceparent.encode()),
-        *(seconds * 1000, length, body),
-    )
+    query, post = scope["query_string"], scope["method"] == "POST"
+    lines = [
+        (b"POST " if post else b"GET ") + scope["raw_path"] + (b"?" + query if query else b"") + b" HTTP/1.1",
+        b"host: " + authority,
+        *map(COLON, headers),
+        b"x-request-id: " + context.request_id.encode(),
+        b"traceparent: " + context.traceparent.encode(),
+        b"x-request-timeout-ms: %d" % (seconds * 1000),
+    ]
+    if post:
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join((*lines, b"", body))
 
 
 async def while_listened_to(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

@@ -117,16 +117,16 @@ class Routes:
     def find(self, method: str, raw_path: bytes) -> Target | Composed:
         """The target of a request. Raises `Problem` 400, 404 or 405."""
         if SIMPLE.fullmatch(raw_path):
-            segments = raw_path[1:].decode().split("/")
+            version, domain, *rest = raw_path[1:].decode().split("/")
         else:
-            segments = [plain(segment) for segment in raw_path[1:].split(b"/")]
-        if segments[:2] == [FIRST, OPERATIONS]:
-            segments = [FIRST, operated(segments[1:]), *segments[1:]]
-        found = self._domains.get(tuple(segments[:2]))
-        by_method: Mapping[str, Target | Composed] = found.by_method(segments[2:]) if found else {}
-        if not by_method and len(segments) == 4 and (segments[0], segments[1], segments[3]) in self._composed:
-            composition, scope, scopes = self._composed[segments[0], segments[1], segments[3]]
-            by_method = {"GET": Composed(composition, segments[2], scope, scopes)}
+            version, domain, *rest = map(plain, raw_path[1:].split(b"/"))
+        if domain == OPERATIONS and version == FIRST:
+            domain, rest = operated([domain, *rest]), [domain, *rest]
+        found = self._domains.get((version, domain))
+        by_method: Mapping[str, Target | Composed] = found.by_method(rest) if found else {}
+        if not by_method and len(rest) == 2 and (version, domain, rest[1]) in self._composed:
+            composition, scope, scopes = self._composed[version, domain, rest[1]]
+            by_method = {"GET": Composed(composition, rest[0], scope, scopes)}
         target = by_method.get("GET" if method == "HEAD" else method)
         if target is None:
             raise not_so(by_method) if by_method else nothing()
@@ -149,21 +149,22 @@ class Targets:
     following: Target
 
     def by_method(self, segments: list[str]) -> Mapping[str, Target]:
+        if len(segments) == 1:
+            (view,) = segments
+            return {"GET": self.lists[view]} if view in self.lists else {}
+        if segments[:1] == [OPERATIONS]:
+            following = len(segments) == 3 and segments[2] == STREAM
+            return {"GET": self.operation} if len(segments) == 2 else {"GET": self.following} if following else {}
+        if len(segments) != 2:
+            return {}
         found: dict[str, Target] = {}
-        match segments:
-            case [str(first), _] if first == OPERATIONS:
-                found["GET"] = self.operation
-            case [str(first), _, str(last)] if (first, last) == (OPERATIONS, STREAM):
-                found["GET"] = self.following
-            case [view] if view in self.lists:
-                found["GET"] = self.lists[view]
-            case [first, last]:
-                if first in self.rows:
-                    found["GET"] = self.streams[first] if last == STREAM else self.rows[first]
-                elif last == EVENTS:
-                    found["GET"] = self.events
-                if last in self.commands:
-                    found["POST"] = self.commands[last]
+        first, last = segments
+        if first in self.rows:
+            found["GET"] = self.streams[first] if last == STREAM else self.rows[first]
+        elif last == EVENTS:
+            found["GET"] = self.events
+        if last in self.commands:
+            found["POST"] = self.commands[last]
         return found
 
     def each(self) -> Iterator[tuple[str, Target]]:

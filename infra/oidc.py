@@ -89,7 +89,7 @@ class Verifier:
 
     async def verify(self, token: str) -> Identity:
         """Whose token this is. Raises `TokenRefused`, or `IssuerUnavailable` if that cannot be found out."""
-        if (known := self.known(token)) is not None:
+        if (known := self.known(token.encode())) is not None:
             return known
         identity = await self._judge(token)
         self._known[sha256(token.encode()).digest()] = identity
@@ -97,9 +97,9 @@ class Verifier:
             self._known.popitem(last=False)
         return identity
 
-    def known(self, token: str) -> Identity | None:
+    def known(self, token: bytes) -> Identity | None:
         """Whose token this is, if it was verified before and has not expired."""
-        known = self._known.get(sha256(token.encode()).digest())
+        known = self._known.get(sha256(token).digest())
         return known if known is not None and known.expires_at + LEEWAY_SECONDS > time() else None
 
     async def _judge(self, token: str) -> Identity:

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.telemetry import CONTEXT, RequestContext, begin
-from infra.web.access import AccessLog, Durations
+from infra.web.access import DURATIONS, AccessLog
 from infra.web.cycle import Cycle
 from infra.web.problems import Problem, instance_of
 
@@ -38,7 +38,7 @@ class Edge:
     """Wraps an application. What leaves it is an answer with a request id, and a problem if it is an error."""
 
     def __init__(self, app: ASGIApp, rules: Rules, access: AccessLog | None) -> None:
-        self._app, self._rules, self._access, self._durations = app, rules, access, Durations()
+        self._app, self._rules, self._access = app, rules, access
         self._direct: Direct | None = getattr(app, "at_once", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,17 +70,18 @@ class Edge:
 
     def ended(self, exchange: "Exchange") -> None:
         seconds = perf_counter() - exchange.began
-        self._durations.record(exchange.scope, exchange.status, seconds)
+        DURATIONS.record(exchange.scope, exchange.status, seconds)
         if self._access is not None:
             self._access.record(exchange.scope, exchange.context, exchange.status, seconds)
 
     def _begun(self, scope: Scope) -> "Exchange":
         sent = scope["sent"] = dict(scope["headers"])
-        # Only our own gateway may say how long it waits; others could make us give up what we have begun.
-        patience = sent.get(b"x-request-timeout-ms", b"") if self._rules.peers is not None else b""
         deadline = None
-        if patience.isdigit() and len(patience) < LONGEST_PATIENCE:
-            deadline = asyncio.get_running_loop().time() + int(patience) / 1000
+        # Only our own gateway may say how long it waits; others could make us give up what we have begun.
+        if self._rules.peers is not None:
+            patience = sent.get(b"x-request-timeout-ms", b"")
+            if patience.isdigit() and len(patience) < LONGEST_PATIENCE:
+                deadline = asyncio.get_running_loop().time() + int(patience) / 1000
         context = begin(text(sent.get(b"x-request-id")), text(sent.get(b"traceparent")), deadline)
         return Exchange(scope, context, self._rules, self)
 

@@ -60,19 +60,12 @@ class Protocol(HttpToolsProtocol):
             return
         if self._unstarted is not None:
             cycle, self._unstarted = self._unstarted, None
-            self._start(cycle)
+            if not cycle.more_body:
+                cycle.hand_over = self.app.at_once(cycle)
+            if cycle.hand_over is None:
+                cycle.start()
         if self._in_head:
             self._unfinished(len(data))
-
-    def _start(self, cycle: Cycle) -> None:
-        if not cycle.more_body:
-            cycle.start = self._in_task
-            cycle.hand_over = self.app.at_once(cycle)
-        if cycle.hand_over is None:
-            self._in_task(cycle)
-
-    def _in_task(self, cycle: Cycle) -> None:
-        self._start_asgi_task(cycle, self.app)
 
     def _unfinished(self, size: int) -> None:
         """The head is not complete: it must become so within bounds of size and time."""
@@ -135,22 +128,8 @@ class Protocol(HttpToolsProtocol):
         scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"], scope["query_string"] = url.path, url.query or b""
-        before, self.cycle = (
-            self.cycle,
-            Cycle(
-                scope,
-                self.transport,
-                self.flow,
-                self.logger,
-                self.access_logger,
-                access_log=False,
-                default_headers=[],
-                message_event=asyncio.Event(),
-                expect_100_continue=self.expect_100_continue,
-                keep_alive=version != "1.0" and parser.should_keep_alive(),
-                on_response=self.on_response_complete,
-            ),
-        )
+        before = self.cycle
+        self.cycle = Cycle(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
         if before is None or before.response_complete:
             self._unstarted = self.cycle
         else:

@@ -1,7 +1,7 @@
 """An answer is one write when its length is known, and never other than it was said to be."""
 
-import asyncio
 import logging
+from types import SimpleNamespace
 
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -26,11 +26,9 @@ class Wire:
 
 def cycle_of(method="GET", *, keep_alive=True):
     wire = Wire()
-    given = {"access_log": False, "default_headers": [], "expect_100_continue": False, "keep_alive": keep_alive}
-    log = logging.getLogger("test")
-    return Cycle(
-        {"method": method}, wire, FlowControl(wire), log, log, message_event=asyncio.Event(), on_response=list, **given
-    )
+    given = {"transport": wire, "flow": FlowControl(wire), "logger": logging.getLogger("test")}
+    protocol = SimpleNamespace(expect_100_continue=False, on_response_complete=list, **given)
+    return Cycle(protocol, {"method": method}, keep_alive=keep_alive)
 
 
 async def answered(cycle, status, headers, *parts):
