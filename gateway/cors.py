@@ -1,8 +1,11 @@
 """Pages of other origins: closed, unless an origin is configured. Tokens travel in a header, so no credentials."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from gateway.proxy import Proxy
+from infra.web.edge import Exchange
 
 ALLOWED = (
     b"authorization, consistency-token, content-type, idempotency-key, if-match, if-none-match, last-event-id, prefer, "
@@ -12,6 +15,7 @@ EXPOSED = (
     b"consistency-token, data-age, data-position, etag, link, location, preference-applied, ratelimit, "
     b"ratelimit-policy, retry-after, x-request-id"
 )
+VARY = (b"vary", b"origin")
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
     (b"access-control-allow-headers", ALLOWED),
@@ -22,16 +26,16 @@ PREFLIGHT = [
 class Cors:
     """Says to browsers which origins may ask, on every answer, problems included."""
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+    def __init__(self, app: Proxy, origins: Sequence[str]) -> None:
         self._app, self._origins = app, frozenset(origin.rstrip("/").encode() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._origins:
+        if scope["type"] != "http" or "passing" in scope:
             await self._app(scope, receive, send)
             return
         told = scope.setdefault("answer_headers", [])
-        told.append((b"vary", b"origin"))
-        sent = dict(scope["headers"])
+        told.append(VARY)
+        sent = scope["sent"]
         origin = sent.get(b"origin")
         if origin in self._origins:
             told += [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED)]
@@ -41,3 +45,10 @@ class Cors:
                 await send({"type": "http.response.body", "body": b""})
                 return
         await self._app(scope, receive, send)
+
+    def at_once(self, exchange: Exchange) -> Callable[[], None] | None:
+        """As `Proxy.at_once`, for those who name no origin."""
+        hand_over = self._app.at_once(exchange) if b"origin" not in exchange.scope["sent"] else None
+        if hand_over is not None:
+            exchange.scope["answer_headers"].append(VARY)
+        return hand_over

@@ -122,7 +122,8 @@ class Protocol(HttpToolsProtocol):
         if version not in VERSIONS:
             raise httptools.HttpParserError(MALFORMED[2])
         self._in_head = False
-        self._in_time()
+        if self._deadline is not None:
+            self._in_time()
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version

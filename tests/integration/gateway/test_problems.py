@@ -89,6 +89,12 @@ async def test_a_configured_origin_may_ask_and_sees_problems_too(world, open_doo
             assert "ratelimit" in answer.headers
 
 
+async def test_who_names_no_origin_is_told_that_it_matters(world, open_door):
+    for _ in range(3):
+        answer = await world.ask("GET", VIEW, at=open_door)
+        assert (answer.status, answer.headers.getall("vary")) == (200, ["accept-encoding", "origin"])
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{ORIGIN}.evil.example", "http://shop.example"])
 async def test_others_may_not(world, open_door, origin):
     preflight = {"origin": origin, "access-control-request-method": "POST"}
