@@ -39,12 +39,16 @@ class Passing:
         self._endless, self._deadline = endless, deadline
         self._sent: Sent | None = None
 
-    def begin(self, exchange: Exchange, instance: Instance) -> Callable[[], None]:
-        """Asks an instance that is ready. What comes in one piece is answered without a task, and else by one."""
+    def begin(self, exchange: Exchange, instance: Instance) -> Callable[[], None] | None:
+        """Asks an instance that is ready. What comes in one piece is answered without a task, and else by one.
+
+        What comes back has one go on with it before; None: one must, since the connection is broken already.
+        """
         self._exchange, self._sent = exchange, self.upstream.send(instance, self._request, self._deadline)
-        self._sent[1].wake = self._go_on
         if self._sent[1].error is not None:
-            asyncio.get_running_loop().call_soon(self._go_on)
+            self._scope["passing"] = self
+            return None
+        self._sent[1].wake = self._go_on
         return self.hand_over
 
     def _go_on(self) -> None:

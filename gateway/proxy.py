@@ -96,7 +96,7 @@ class Proxy:
         """Asks a service without a task, if there is nothing that must be waited for but its answer.
 
         That is so when the token is known, the quota is counted here and a connection is idle. What comes back hands
-        the request over to a task. None: nothing was done.
+        the request over to a task. None: it needs one at once.
         """
         scope = exchange.scope
         if not scope["raw_path"].startswith(PREFIX):

@@ -56,7 +56,7 @@ class Edge:
     def at_once(self, cycle: Cycle) -> Callable[[], None] | None:
         """Takes over a request that is here as a whole, if the application can answer it without a task.
 
-        What comes back hands it over to one. None: nothing was done, and it needs a task.
+        What comes back hands it over to one. None: it needs one at once.
         """
         if self._direct is None:
             return None
