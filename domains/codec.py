@@ -1,6 +1,7 @@
 """Between a domain's events and what the store keeps of them."""
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
@@ -10,7 +11,7 @@ from domains.kernel import EVENT_TYPE, Domain, Event
 from domains.personal import personal_fields
 from eventstore.errors import SealBroken
 from eventstore.personal.sealing import Sealed
-from eventstore.records import Metadata, NewEvent, RecordedEvent
+from eventstore.records import Metadata, NewEvent
 
 
 def encode(domain: Domain, event: Event, stream: str, version: int, metadata: Metadata) -> NewEvent:
@@ -22,7 +23,23 @@ def encode(domain: Domain, event: Event, stream: str, version: int, metadata: Me
     return NewEvent(domain.type_of(event), event.model_dump_json().encode(), event.occurred_at, metadata)
 
 
-def decode(domain: Domain, recorded: RecordedEvent) -> Event:
+class Told(Protocol):
+    """What is needed of a recorded event to read it."""
+
+    @property
+    def stream(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+
+def decode(domain: Domain, recorded: Told) -> Event:
     """The domain's event, by today's upcasters. Raises `UnreadableEvent` for what this code does not know."""
     type_name, data = recorded.type, recorded.data
     if type_name not in domain.events:
@@ -41,7 +58,7 @@ def decode(domain: Domain, recorded: RecordedEvent) -> Event:
         raise UnreadableEvent(recorded.stream, recorded.version, why) from None
 
 
-def check_places(recorded: RecordedEvent, event: Event, names: Iterable[str]) -> None:
+def check_places(recorded: Told, event: Event, names: Iterable[str]) -> None:
     """A text that was sealed for another event is not this one's. Raises `SealBroken`."""
     for name in names:
         if (value := getattr(event, name)) is not None:
@@ -50,7 +67,7 @@ def check_places(recorded: RecordedEvent, event: Event, names: Iterable[str]) ->
                 raise SealBroken(f"its {name} was sealed for event {found.version} of {found.stream!r}")
 
 
-def upcast(domain: Domain, recorded: RecordedEvent) -> tuple[str, bytes]:
+def upcast(domain: Domain, recorded: Told) -> tuple[str, bytes]:
     """The newest type that an event leads to, and its data in that type. Raises `UnreadableEvent`."""
     if domain.upcaster(recorded.type) is None:
         raise UnreadableEvent(recorded.stream, recorded.version, unknown(domain, recorded.type))

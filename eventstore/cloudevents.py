@@ -9,6 +9,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
@@ -51,6 +52,7 @@ ATTRIBUTES = {
 NAMES = tuple(ATTRIBUTES[field] for field in Metadata.__struct_fields__)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+REMEMBERED = 65_536
 EARLIEST_MS = 1  # Kafka knows no time before 1970, and its clients take 0 for now
 
 Headers = Iterable[tuple[str, bytes | None]]
@@ -115,6 +117,16 @@ def milliseconds(time: datetime) -> int:
     return (time - EPOCH) // MILLISECOND
 
 
+class Glance(msgspec.Struct, frozen=True, gc=False):
+    """What is needed of a record to read its event."""
+
+    position: int
+    stream: str
+    version: int
+    type: str
+    data: bytes
+
+
 class Envelope(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
     """A structured CloudEvent as it is written. What else a CloudEvent may be is left to the slower way of reading."""
 
@@ -149,7 +161,33 @@ def decode(key: bytes | None, value: bytes | None, headers: Headers) -> Recorded
 
 
 def quickly(key: bytes | None, value: bytes | None, headers: Headers) -> RecordedEvent | None:
-    """For a record as `encode` makes it: a hot path. None: look more closely.
+    """For a record as `encode` makes it. None: look more closely."""
+    if (found := opened(key, value, headers)) is None or not holds_json(found[1]):
+        return None
+    told, data = found
+    return RecordedEvent(
+        int(told.sequence),
+        told.subject,
+        told.streamversion,
+        told.id,
+        told.type,
+        told.time,
+        told.recordedtime,
+        data,
+        Metadata(told.actor, told.requestid, told.correlationid, told.causationid, told.traceparent, told.tags),
+    )
+
+
+def glance(key: bytes | None, value: bytes | None, headers: Headers) -> Glance | None:
+    """What is needed of such a record to read its event; a number too large for any reader may stand in its data."""
+    if (found := opened(key, value, headers)) is None:
+        return None
+    told, data = found
+    return Glance(int(told.sequence), told.subject, told.streamversion, told.type, data)
+
+
+def opened(key: bytes | None, value: bytes | None, headers: Headers) -> tuple[Envelope, bytes] | None:
+    """The envelope and the data, if the record is as `encode` makes it: a hot path.
 
     Where no character is written as its number, no text can hold a NUL or half a character.
     """
@@ -161,18 +199,24 @@ def quickly(key: bytes | None, value: bytes | None, headers: Headers) -> Recorde
         told = envelope(value)
         if told.data is msgspec.UNSET:
             return None
-        data = bytes(told.data)
-        orjson.loads(data)
     except ValueError:
         return None
-    stream, sequence, time, recorded_at = told.subject, told.sequence, told.time, told.recordedtime
-    if stream.encode() != key or not STREAM.fullmatch(stream) or not (sequence.isascii() and sequence.isdigit()):
+    sequence = told.sequence
+    if told.subject != stream_of(key) or not (sequence.isascii() and sequence.isdigit()):
         return None
-    position = int(sequence)
-    if not 0 < position < VERSIONS or time.tzinfo is not UTC or recorded_at.tzinfo is not UTC:
+    if not 0 < int(sequence) < VERSIONS or told.time.tzinfo is not UTC or told.recordedtime.tzinfo is not UTC:
         return None
-    known = Metadata(told.actor, told.requestid, told.correlationid, told.causationid, told.traceparent, told.tags)
-    return RecordedEvent(position, stream, told.streamversion, told.id, told.type, time, recorded_at, data, known)
+    return told, bytes(told.data)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def stream_of(key: bytes) -> str | None:
+    """The stream that a key names, or None."""
+    try:
+        stream = key.decode()
+    except UnicodeDecodeError:
+        return None
+    return stream if STREAM.fullmatch(stream) else None
 
 
 def plain(headers: Headers) -> bool:

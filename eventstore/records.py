@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from msgspec import Struct, field
 
 
-class Metadata(Struct, frozen=True):
+class Metadata(Struct, frozen=True, gc=False):
     """Who and what caused an event, and what it is about. Every field is optional.
 
     `tags` are separated by blanks, for example `course:7 student:12`; a condition may rest on them.
@@ -35,7 +35,7 @@ class NewEvent(Struct, frozen=True):
     id: UUID = field(default_factory=uuid4)
 
 
-class RecordedEvent(Struct, frozen=True):
+class RecordedEvent(Struct, frozen=True, gc=False):
     """An event as the store keeps it: `version` counts in the stream, `position` in the store.
 
     What there is one of for each event or append is a `Struct`: a frozen dataclass takes ten times as long to make.

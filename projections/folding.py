@@ -1,49 +1,20 @@
 """Folds one view: each key as far as it goes, and what can't go on is set aside with its key."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-
-from msgspec import Struct
+from itertools import chain
 
 from domains.errors import UnreadableEvent
-from domains.kernel import Event, Row
-from eventstore.records import Metadata, RecordedEvent
+from domains.kernel import Row
 from projections.errors import FoldFailed, RowRefused
 from projections.parking import Spot, Waiting
+from projections.placed import Placed
 from projections.rows import AnyView, Transaction, ordered
 
 Rows = dict[str, Row | None]
 LONGEST_KEY = 1024
-
-
-class Placed(Struct, frozen=True):
-    """A domain's event with where it stands in the topic: as it was recorded, and as this code reads it, if it can."""
-
-    partition: int
-    offset: int
-    recorded: RecordedEvent
-    event: Event | UnreadableEvent
-
-    @property
-    def position(self) -> int:
-        return self.recorded.position
-
-    @property
-    def stream(self) -> str:
-        return self.recorded.stream
-
-    @property
-    def version(self) -> int:
-        return self.recorded.version
-
-    @property
-    def recorded_at(self) -> datetime:
-        return self.recorded.recorded_at
-
-    @property
-    def metadata(self) -> Metadata:
-        return self.recorded.metadata
+FOLDED_AT_ONCE = 500
 
 
 @dataclass(slots=True)
@@ -78,15 +49,17 @@ Save = Callable[[Transaction, AnyView, Mapping[str, Folded]], Awaitable[None]]
 
 
 async def fold(
-    transaction: Transaction, view: AnyView, fresh: Iterable[Placed], save: Save
+    transaction: Transaction, view: AnyView, fresh: Sequence[Placed], save: Save
 ) -> tuple[Rows, list[Waiting]]:
     """The rows that were changed and saved, and the events that are to be parked, in order."""
     if view.shared:
         await transaction.lock(view)
     keys, waiting = await sorted_by_key(transaction, view, fresh)
     rows = await transaction.load(view, ordered(keys)) if keys else {}
-    for key, folded in keys.items():
+    for number, (key, folded) in enumerate(keys.items(), 1):
         folded.fold(view, key, rows.get(key))
+        if number % FOLDED_AT_ONCE == 0:
+            await asyncio.sleep(0)
     await save(transaction, view, keys)
     for key, folded in keys.items():
         if folded.error is not None:
@@ -95,23 +68,43 @@ async def fold(
 
 
 async def sorted_by_key(
-    transaction: Transaction, view: AnyView, fresh: Iterable[Placed]
+    transaction: Transaction, view: AnyView, fresh: Sequence[Placed]
 ) -> tuple[dict[str, Folded], list[Waiting]]:
     """The events of each key that is not parked, and those that wait because it is, or because it can't be told."""
-    touched = [(placed, *touch) for placed in fresh if (touch := touched_by(view, placed)) is not None]
-    if not touched:
+    keys, untold = by_key(view, fresh)
+    if not keys and not untold:
         return {}, []
-    names, streams = {key for _, key, _ in touched if key is not None}, {placed.stream for placed, _, _ in touched}
-    held = await transaction.parking(view).held(names, streams)
-    keys, waiting = dict[str, Folded](), list[Waiting]()
-    for placed, key, error in touched:
-        if (held or key is None) and (waits := one_that_waits(placed, key, error, held)) is not None:
-            waiting.append(waits)
-        elif key is not None:
-            if (folded := keys.get(key)) is None:
-                folded = keys[key] = Folded()
+    streams = {placed.stream for placed in chain(untold, *(folded.events for folded in keys.values()))}
+    held = await transaction.parking(view).held(keys.keys(), streams)
+    return without_held(view, fresh, held) if held or untold else (keys, [])
+
+
+def by_key(view: AnyView, fresh: Iterable[Placed]) -> tuple[dict[str, Folded], list[Placed]]:
+    """The events of each key, and those whose key can't be told."""
+    keys, untold = dict[str, Folded](), list[Placed]()
+    for placed in fresh:
+        if (touched := touched_by(view, placed)) is None:
+            continue
+        if (key := touched[0]) is None:
+            untold.append(placed)
+        elif (folded := keys.get(key)) is not None:
             folded.events.append(placed)
-    return keys, waiting
+        else:
+            keys[key] = Folded([placed])
+    return keys, untold
+
+
+def without_held(view: AnyView, fresh: Iterable[Placed], held: set[Spot]) -> tuple[dict[str, Folded], list[Waiting]]:
+    """The events of each key that goes on, and those that wait."""
+    waiting, going = list[Waiting](), list[Placed]()
+    for placed in fresh:
+        if (touched := touched_by(view, placed)) is None:
+            continue
+        if (waits := one_that_waits(placed, *touched, held)) is not None:
+            waiting.append(waits)
+        else:
+            going.append(placed)
+    return by_key(view, going)[0], waiting
 
 
 def one_that_waits(placed: Placed, key: str | None, error: str | None, held: set[Spot]) -> Waiting | None:
@@ -162,24 +155,15 @@ async def refusal(transaction: Transaction, view: AnyView, key: str, row: Row | 
 
 def touched_by(view: AnyView, placed: Placed) -> tuple[str | None, str | None] | None:
     """The key of the row that an event touches, or why it can't be told. None: the view has no use for the event."""
-    try:
-        key = key_of(view, placed)
-    except FoldFailed as error:
-        return None, str(error)
-    return None if key is None else (key, None)
-
-
-def key_of(view: AnyView, placed: Placed) -> str | None:
-    """The key of the row that an event touches. Raises `FoldFailed`."""
     if isinstance(placed.event, UnreadableEvent):
-        raise FoldFailed(str(placed.event))
+        return None, str(placed.event)
     try:
-        key: str | None = view.key_of(placed.event)
+        key = view.key_of(placed.event)
     except Exception as error:
-        raise failed(view, placed, f"{type(error).__name__}: {error}") from error
-    if key is not None and not is_key(key):
-        raise failed(view, placed, f"{key!r:.80} is no key")
-    return key
+        return None, str(failed(view, placed, f"{type(error).__name__}: {error}"))
+    if key is None:
+        return None
+    return (key, None) if is_key(key) else (None, str(failed(view, placed, f"{key!r:.80} is no key")))
 
 
 def is_key(key: object) -> bool:

@@ -11,9 +11,9 @@ from eventstore.store import EventStore
 from infra.kafka import librdkafka
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
-from projections.folding import Placed
+from projections.placed import Arrived, Placed
 from projections.publish import ONLY_PARTITION
-from projections.records import FAILED_AT, ORIGIN, REASON, Arrived, DeadLetter, judge
+from projections.records import FAILED_AT, ORIGIN, REASON, DeadLetter, judge
 
 SILENCE_SECONDS = 5.0
 LOOKING = {"group.id": "headrace-dlq", "enable.auto.commit": False, "auto.offset.reset": "earliest", "log_level": 0}

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from projections.errors import RowRefused
-from projections.folding import Placed, Rows, Save, fold, save_all, save_each, touched_by
+from projections.folding import Rows, Save, fold, save_all, save_each, touched_by
 from projections.parking import Waiting
+from projections.placed import Placed
 from projections.rows import AnyView, Mark, ReadDatabase
 
 
@@ -65,7 +66,7 @@ def sift(views: Sequence[AnyView], batch: Sequence[Placed], known: Mapping[int, 
     reached = {partition: mark.position for partition, mark in known.items()}
     applied = Applied()
     for placed in batch:
-        if (position := placed.recorded.position) > reached[placed.partition]:
+        if (position := placed.position) > reached[placed.partition]:
             reached[placed.partition] = position
             applied.fresh.append(placed)
             continue

@@ -10,11 +10,11 @@ from pydantic_core import to_json
 
 from domains.kernel import Domain, Row
 from infra.kafka import librdkafka
-from infra.partitions import partition_of
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
+from projections.placed import Headers
 from projections.projector import Applied
-from projections.records import DeadLetter, Headers
+from projections.records import DeadLetter
 from projections.rows import AnyView, ReadDatabase, ordered
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,10 @@ RELIABLE: dict[str, Any] = {
     "message.max.bytes": 4 * 1024 * 1024,
     "delivery.timeout.ms": 30_000,
     "compression.type": "none",
+    "partitioner": "murmur2_random",
+    "delivery.report.only.error": True,
 }
-ONLY_PARTITION = 0
+ONLY_PARTITION, BY_KEY = 0, -1
 
 
 class Publisher(Protocol):
@@ -52,7 +54,7 @@ class KafkaPublisher:
 
     async def rows(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         topic = self._domain.view_topic(view)
-        await self._send((topic, key.encode(), row_json(row), JSON, self._partition(key)) for key, row in rows.items())
+        await self._send((topic, key.encode(), row_json(row), JSON, BY_KEY) for key, row in rows.items())
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         topic = self._domain.dead_letter_topic
@@ -60,12 +62,9 @@ class KafkaPublisher:
             (topic, letter.record.key, letter.record.value, letter.headers, ONLY_PARTITION) for letter in letters
         )
 
-    def _partition(self, key: str) -> int:
-        return partition_of(key.encode(), self._domain.partitions)
-
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            self._failures, self._failure = self._failures + 1, error
+        """Is called for failures alone."""
+        self._failures, self._failure = self._failures + 1, error
 
     async def _send(self, records: Iterable[tuple[str, bytes | None, bytes | None, Headers, int]]) -> None:
         """Raises `ReadUnavailable` when a record was not taken, one of these or of another caller at the same time."""

@@ -4,32 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from msgspec import Struct
-
+from domains.codec import Told
 from domains.codec import decode as decode_event
 from domains.errors import UnreadableEvent
 from domains.kernel import Domain, Event
-from eventstore.cloudevents import decode
+from eventstore.cloudevents import decode, glance
 from eventstore.errors import RecordError
-from eventstore.records import RecordedEvent
 from infra.partitions import partition_of
-from projections.folding import Placed
+from projections.placed import Arrived, Headers, Placed
 from projections.rows import Mark
 
-Headers = list[tuple[str, bytes]]
 ORIGIN = "headrace-origin-"
 REASON, FAILED_AT = "headrace-reason", "headrace-failed-at"
-
-
-class Arrived(Struct, frozen=True):
-    """A record as it came, and where from."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +49,25 @@ def judge(domain: Domain, record: Arrived) -> Placed | DeadLetter:
 
 def placed(domain: Domain, record: Arrived) -> Placed:
     """The event of a record. Raises `RecordError`."""
-    recorded = decode(record.key, record.value, record.headers)
-    if not recorded.stream.startswith(f"{domain.name}-"):
-        raise RecordError(f"the stream {recorded.stream!r} is not one of {domain.name}")
-    if partition_of(recorded.stream.encode(), domain.partitions) != record.partition:
-        raise RecordError(f"the stream {recorded.stream!r} does not belong to partition {record.partition}")
-    return Placed(record.partition, record.offset, recorded, read(domain, recorded))
+    told = glance(record.key, record.value, record.headers) or decode(record.key, record.value, record.headers)
+    stream = told.stream
+    if not stream.startswith(f"{domain.name}-"):
+        raise RecordError(f"the stream {stream!r} is not one of {domain.name}")
+    if partition_of(stream.encode(), domain.partitions) != record.partition:
+        raise RecordError(f"the stream {stream!r} does not belong to partition {record.partition}")
+    event = read(domain, told)
+    if isinstance(event, UnreadableEvent):
+        decode(record.key, record.value, record.headers)  # a glance does not see everything
+    return Placed(record.partition, record.offset, told.position, stream, record, event)
 
 
-def read(domain: Domain, recorded: RecordedEvent) -> Event | UnreadableEvent:
+def read(domain: Domain, recorded: Told) -> Event | UnreadableEvent:
     """The event as today's code reads it, or why it does not. Raises `RecordError` when it belongs elsewhere."""
     try:
         event = decode_event(domain, recorded)
     except UnreadableEvent as error:
-        return error
+        error.__context__ = None  # it would hold on to whatever is in hand
+        return error.with_traceback(None)
     if domain.stream(getattr(event, domain.identity)) != recorded.stream:
         raise RecordError(f"the event is of another aggregate than its stream {recorded.stream!r}")
     return event

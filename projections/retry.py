@@ -11,8 +11,9 @@ from eventstore.errors import RecordError
 from eventstore.records import RecordedEvent
 from infra.partitions import partition_of
 from projections.errors import NotParked
-from projections.folding import Folded, Placed, save_each, touched_by
+from projections.folding import Folded, save_each, touched_by
 from projections.parking import Parked, Parking, Skip, Spot, Waiting
+from projections.placed import Placed
 from projections.publish import Publisher
 from projections.records import read
 from projections.rows import AnyView, ReadDatabase, Transaction
@@ -120,10 +121,10 @@ class Retry:
     def _placed(self, event: RecordedEvent) -> Placed:
         partition = partition_of(event.stream.encode(), self._domain.partitions)
         try:
-            return Placed(partition, NO_OFFSET, event, read(self._domain, event))
+            return Placed.of(partition, NO_OFFSET, event, read(self._domain, event))
         except RecordError as error:
             unreadable = UnreadableEvent(event.stream, event.version, str(error))
-            return Placed(partition, NO_OFFSET, event, unreadable)
+            return Placed.of(partition, NO_OFFSET, event, unreadable)
 
 
 async def locked(parking: Parking, view: AnyView, spot: Spot) -> Parked:

@@ -13,11 +13,11 @@ from eventstore.relay import PAGE as IN_FLIGHT
 from infra.logs import Lines
 from infra.telemetry import about
 from projections.errors import Fenced, ProjectionError
-from projections.folding import Placed
 from projections.metrics import BATCH_EVENTS, BATCH_SECONDS, COMMIT_SECONDS, DEAD, EVENTS, POSITION
+from projections.placed import Arrived, Placed
 from projections.projector import Applied, Projector, lasts
 from projections.publish import Publisher, publish
-from projections.records import Arrived, DeadLetter, judge, sorted_out
+from projections.records import DeadLetter, judge, sorted_out
 from projections.rows import ReadDatabase
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,13 @@ Published = Callable[[], Awaitable[int]]
 
 
 def collect_less() -> None:
-    """For a process that works: records make no circles, and to look for some costs as much as the work itself."""
-    gc.set_threshold(50_000, 20, 20)
+    """For a process that works: records make no circles, and to look for some costs as much as the work itself.
+
+    The bound is above what the batches hold that are in hand, so that it is reached by what really leaks.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(500_000, 20, 20)
 
 
 class Worker:

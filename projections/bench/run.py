@@ -1,6 +1,7 @@
 """One round of each side: events, and the seconds from the first record to the last that is done."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from projections.bench.domain import AT, EVENTS_OF_EACH, Counter
 from projections.bench.place import Place
 from projections.lanes.direct_lane import MOST, DirectLane
 from projections.lanes.faust_lane import FaustLane, application
+from projections.placed import Arrived
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.tables import Table
@@ -29,8 +31,11 @@ class Timed(Worker):
         self.events = self.left = records
         self.clock, self.done = Clock(), asyncio.get_running_loop().create_future()
 
-    async def work(self, judged: Judged, published: Published) -> None:
+    def judged(self, records: Iterable[Arrived]) -> Judged:
         self.clock.begin()
+        return super().judged(records)
+
+    async def work(self, judged: Judged, published: Published) -> None:
         await super().work(judged, published)
         self.left -= len(judged)
         if self.left <= 0 and not self.done.done():

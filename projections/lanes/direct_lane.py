@@ -9,21 +9,21 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from domains.kernel import Domain
 from infra.kafka import librdkafka
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.lanes.progress import Freshness, Progress
+from projections.placed import Arrived
 from projections.postgres import PROJECTION
-from projections.records import Arrived
 from projections.worker import Judged, Worker
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-MOST = 4000
+MANY, MOST = 1000, 16_000
 WAIT_SECONDS = 0.2
 GATHER_SECONDS = 0.05
 ANSWER_SECONDS = 5.0
@@ -126,7 +126,7 @@ class DirectLane:
         while True:
             batch = await (taking or self._calling(self._take))
             # While many wait, the next batch is read in the time that the database and Kafka take for this one.
-            taking = self._calling(self._take) if len(batch) == MOST else None
+            taking = self._calling(self._take) if len(batch) >= MANY else None
             if not batch:
                 continue
             await self._worker.work(batch, self.published)
@@ -134,7 +134,7 @@ class DirectLane:
             for partition, offset in done.items():
                 self._progress.worked(partition, offset)
             self._calling(partial(self._acknowledge, done))
-            if 1 < len(batch) < MOST:
+            if 1 < len(batch) < MANY:
                 # A busy topic is worked in larger batches; a lone event never waits.
                 await asyncio.sleep(GATHER_SECONDS)
 
@@ -151,7 +151,7 @@ class DirectLane:
                 self._erred(error)
         if records:
             self._refused = None
-        return self._worker.judged(map(arrived, records))
+        return self._worker.judged(map(partial(arrived, self._domain.events_topic), records))
 
     def _acknowledge(self, done: Mapping[int, int]) -> None:
         """The offsets are a hint: what is lost of them comes again, and is passed over."""
@@ -172,12 +172,7 @@ def noted(error: KafkaError | None, _: object) -> None:
         log.info("offsets were not committed: %s", error)
 
 
-def arrived(message: Message) -> Arrived:
+def arrived(topic: str, message: Any) -> Arrived:
     return Arrived(
-        str(message.topic()),
-        int(message.partition()),
-        int(message.offset()),
-        message.key(),
-        message.value(),
-        message.headers() or [],
+        topic, message.partition(), message.offset(), message.key(), message.value(), message.headers() or []
     )

@@ -17,8 +17,8 @@ from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.lanes.faust_consumer import Straight
 from projections.lanes.progress import Freshness, Progress
+from projections.placed import Arrived
 from projections.postgres import PROJECTION
-from projections.records import Arrived
 from projections.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
 from infra.partitions import partition_of
 from projections.errors import EffectRefused, RebuildFailed
-from projections.folding import Placed
+from projections.placed import Placed
 from projections.refolding import effects
 from projections.rows import AnyView
 
@@ -80,7 +80,7 @@ class Source:
             yield [self._place(domain, event) for event in without(page, skipped)]
 
     def _place(self, domain: Domain, event: RecordedEvent) -> Placed:
-        return Placed(self.partition(event), UNKNOWN_OFFSET, event, decode(domain, event))
+        return Placed.of(self.partition(event), UNKNOWN_OFFSET, event, decode(domain, event))
 
 
 class Refold:

@@ -17,9 +17,9 @@ from eventstore.migrate import connect
 from eventstore.records import Metadata, RecordedEvent
 from infra.partitions import partition_of
 from projections.errors import NotParked, ReadUnavailable
-from projections.folding import Placed
 from projections.migrate import migrate
 from projections.parking import Spot
+from projections.placed import Placed
 from projections.postgres import PostgresDatabase
 from projections.projector import Projector
 from projections.records import read
@@ -127,7 +127,7 @@ class Versions:
 
 def placed(recorded, domain):
     partition = partition_of(recorded.stream.encode(), domain.partitions)
-    return Placed(partition, recorded.position, recorded, read(domain, recorded))
+    return Placed.of(partition, recorded.position, recorded, read(domain, recorded))
 
 
 @pytest.fixture

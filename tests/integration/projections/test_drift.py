@@ -15,8 +15,8 @@ from domains.orders import domain
 from eventstore.memory import MemoryStore
 from infra.partitions import partition_of
 from projections import commands, verify_commands
-from projections.folding import Placed
 from projections.metrics import DRIFT_ROWS
+from projections.placed import Placed
 from projections.postgres import PostgresDatabase
 from projections.projector import Projector
 from projections.refolding.drift import Drift, Frozen, Verified, sample, verify
@@ -46,7 +46,7 @@ async def store():
 
 def arrived(event):
     lane = partition_of(event.stream.encode(), domain.partitions)
-    return Placed(lane, event.position, event, decode(domain, event))
+    return Placed.of(lane, event.position, event, decode(domain, event))
 
 
 async def project(conninfo, events):

@@ -7,7 +7,7 @@ from infra.health import Health
 from infra.logs import Lines
 from projections.errors import ReadUnavailable
 from projections.lanes.progress import Progress
-from projections.records import Arrived
+from projections.placed import Arrived
 from projections.rows import MemoryDatabase
 from projections.worker import Worker
 

@@ -17,7 +17,7 @@ from domains.orders.values import Line
 from eventstore.records import Metadata, RecordedEvent
 from infra.partitions import partition_of
 from projections.errors import Fenced
-from projections.folding import Placed
+from projections.placed import Placed
 from projections.projector import Projector
 from projections.rows import Mark, MemoryDatabase
 
@@ -37,7 +37,7 @@ def placed(position, order, quantity=1, customer="17850", domain=orders):
         total=quantity * Decimal("2.55"),
     )
     recorded = of(domain, event, f"orders-{order}", position)
-    return Placed(partition_of(recorded.stream.encode(), domain.partitions), position, recorded, event)
+    return Placed.of(partition_of(recorded.stream.encode(), domain.partitions), position, recorded, event)
 
 
 def of(domain, event, stream, position):
@@ -134,7 +134,7 @@ CLOCKS = ticking(forget)
 
 def tick(position, clock="a"):
     event = Ticked(occurred_at=START, clock=clock)
-    return Placed(0, position, of(CLOCKS, event, f"clocks-{clock}", position), event)
+    return Placed.of(0, position, of(CLOCKS, event, f"clocks-{clock}", position), event)
 
 
 async def test_a_row_that_becomes_none_is_taken_away_and_may_come_back():

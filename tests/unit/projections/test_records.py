@@ -12,8 +12,8 @@ from domains.orders import domain
 from eventstore.cloudevents import decode, encode
 from eventstore.records import Metadata, RecordedEvent
 from infra.partitions import partition_of
-from projections.folding import Placed
-from projections.records import Arrived, DeadLetter, judge
+from projections.placed import Arrived, Placed
+from projections.records import DeadLetter, judge
 
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 DATA = {
@@ -60,6 +60,7 @@ def test_an_event_of_ours_that_this_code_can_t_read_is_no_stranger(record):
     judged = judge(domain, record)
     assert isinstance(judged, Placed)
     assert isinstance(judged.event, UnreadableEvent)
+    assert (judged.event.__traceback__, judged.event.__context__) == (None, None), "it holds on to what was in hand"
     assert judged.recorded.data == decode(record.key, record.value, record.headers).data
 
 
@@ -73,6 +74,7 @@ HOSTILE = {
     "a wrong content type": replace(good, headers=[("content-type", b"text/plain")]),
     "another domain's stream": arrived(stream="payments-536365"),
     "another aggregate than its stream": arrived(data={**DATA, "order": "1"}),
+    "a number that no reader can hold": replace(good, value=good.value.replace(b'"quantity": 1', b'"quantity": 1e999')),
     "a megabyte of nothing": replace(good, value=b"\x00" * 1_000_000),
     "the wrong partition": replace(good, partition=(good.partition + 1) % domain.partitions),
     "a header of ours that is no UTF-8": replace(
