@@ -38,6 +38,7 @@ STRUCTURED_MEDIA = "application/cloudevents+json"
 JSON_MEDIA = "application/json"
 BYTES_MEDIA = "application/octet-stream"
 SEQUENCE_DIGITS = 20
+ID, ID_LENGTH = b',"id":"', 36
 SEQUENCE = re.compile(r"[0-9]{1,20}", re.ASCII)
 PREFIX = "ce_"
 ATTRIBUTES = {
@@ -59,7 +60,7 @@ Headers = Iterable[tuple[str, bytes | None]]
 Field = Annotated[str, Meta(min_length=1, max_length=FIELD_LENGTH)]
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A record of a topic."""
 
     key: bytes
@@ -70,33 +71,34 @@ class Record(msgspec.Struct, frozen=True):
 
 def encode(event: RecordedEvent, source: str) -> Record:
     """The record of an event; `source` says which store it comes from, as a URI reference."""
-    key = event.stream.encode()
-    headers = [CONTENT, ("ce_id", str(event.id).encode()), ("ce_type", event.type.encode())]
+    key, value = event.stream.encode(), encode_value(event, source)
+    id = value.index(ID) + len(ID)  # in a text its quotes would be escaped
+    headers = [CONTENT, ("ce_id", value[id : id + ID_LENGTH]), ("ce_type", event.type.encode())]
     if event.metadata.traceparent is not None:
         headers.append(("traceparent", event.metadata.traceparent.encode()))
-    return Record(key, encode_value(event, source), headers, max(EARLIEST_MS, milliseconds(event.time)))
+    return Record(key, value, headers, max(EARLIEST_MS, milliseconds(event.time)))
 
 
 def encode_value(event: RecordedEvent, source: str) -> bytes:
     known = event.metadata
-    told = Envelope(
-        type=event.type,
-        subject=event.stream,
-        sequence=f"{event.position:0{SEQUENCE_DIGITS}}",
-        time=event.time.astimezone(UTC),
-        specversion=SPEC_VERSION,
-        id=event.id,
-        source=source,
-        datacontenttype=JSON_MEDIA,
-        recordedtime=event.recorded_at.astimezone(UTC),
-        streamversion=event.version,
-        partitionkey=event.stream,
-        actor=known.actor,
-        requestid=known.request_id,
-        correlationid=known.correlation_id,
-        causationid=known.causation_id,
-        traceparent=known.traceparent,
-        tags=known.tags,
+    told = Envelope(  # by place: by name it takes three times as long
+        event.type,
+        event.stream,
+        f"{event.position:0{SEQUENCE_DIGITS}}",
+        event.time.astimezone(UTC),
+        SPEC_VERSION,
+        event.id,
+        source,
+        JSON_MEDIA,
+        event.recorded_at.astimezone(UTC),
+        event.version,
+        event.stream,
+        known.actor,
+        known.request_id,
+        known.correlation_id,
+        known.causation_id,
+        known.traceparent,
+        known.tags,
     )
     if holds_json(event.data):
         told.data = msgspec.Raw(event.data)
@@ -127,7 +129,7 @@ class Glance(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
-class Envelope(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
+class Envelope(msgspec.Struct, gc=False, omit_defaults=True):
     """A structured CloudEvent as it is written. What else a CloudEvent may be is left to the slower way of reading."""
 
     type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH)]
@@ -137,7 +139,7 @@ class Envelope(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
     specversion: Literal["1.0"]
     id: UUID
     source: Annotated[str, Meta(min_length=1)]
-    datacontenttype: str | None = None
+    datacontenttype: str
     recordedtime: Annotated[datetime, Meta(tz=True)]
     streamversion: Annotated[int, Meta(ge=0, lt=VERSIONS)]
     partitionkey: str | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from threading import Thread
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from infra.kafka import aiokafka, librdkafka
 from infra.settings import Settings
 
 T = TypeVar("T")
+Report = Callable[[Any, Any], None]
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ async def read(consumer: Any, place: Any, start: int, end: int) -> list[Record]:
 
 
 class Sender:
-    """An idempotent producer, and the thread that hears its delivery reports.
+    """An idempotent producer, and the thread that hears its delivery reports: one for each partition and `send`.
 
     It is used until the first failure; then it is closed, and the topic's tails say what arrived.
     """
@@ -165,24 +166,34 @@ class Sender:
     def __init__(self, settings: Settings, topic: str) -> None:
         self._topic, self._loop = topic, asyncio.get_running_loop()
         self._producer = Producer(librdkafka(settings, **ORDERED, error_cb=self._erred), logger=log)
-        self._sent = 0
-        self._done = 0
         self._failure: str | None = None
+        self._turn = asyncio.Lock()
         self._progress = asyncio.Event()
         self._closed = False
         self._thread = Thread(target=self._poll, name=f"{topic} delivery reports", daemon=True)
         self._thread.start()
 
     async def send(self, records: Sequence[Placed]) -> None:
-        for partition, record in records:
-            while not self._enqueued(partition, record):
-                await self._progressed()
-        while self._done < self._sent and self._failure is None:
+        """What is sent first is taken first, also while it is sent. Raises `TopicUnavailable`."""
+        # A report costs as much as its record, and the last of a partition is not taken before all others are.
+        last = {partition: number for number, (partition, _) in enumerate(records)}
+        left = set(last)
+
+        def delivered(error: Any, message: Any) -> None:
+            left.discard(message.partition())
+            if error is not None and self._failure is None:
+                self._failure = error.str()
+
+        async with self._turn:
+            for number, (partition, record) in enumerate(records):
+                while not self._enqueued(partition, record, delivered if last[partition] == number else None):
+                    await self._progressed()
+        while left and self._failure is None:
             await self._progressed()
         if self._failure is not None:
             raise TopicUnavailable(f"{self._topic}: {self._failure}")
 
-    def _enqueued(self, partition: int, record: Record) -> bool:
+    def _enqueued(self, partition: int, record: Record, delivered: Report | None) -> bool:
         if self._failure is not None:
             raise TopicUnavailable(f"{self._topic}: {self._failure}")
         try:
@@ -193,14 +204,13 @@ class Sender:
                 partition=partition,
                 timestamp=record.timestamp_ms,
                 headers=record.headers,
-                on_delivery=self._delivered,
+                on_delivery=delivered,
             )
         except BufferError:
             return False
         except KafkaException as error:
             self._failure = str(error.args[0])
             raise TopicUnavailable(f"{self._topic}: {self._failure}") from error
-        self._sent += 1
         return True
 
     async def _progressed(self) -> None:
@@ -215,11 +225,6 @@ class Sender:
             if self._producer.poll(0.1):
                 self._loop.call_soon_threadsafe(self._progress.set)
 
-    def _delivered(self, error: Any, _message: Any) -> None:
-        self._done += 1
-        if error is not None and self._failure is None:
-            self._failure = error.str()
-
     def _erred(self, error: Any) -> None:
         if error.fatal():
             self._failure = error.str()
@@ -227,7 +232,7 @@ class Sender:
     async def close(self, seconds: float = 30.0) -> None:
         """Give up what was not sent, and wait for what was."""
         deadline = self._loop.time() + seconds
-        while self._done < self._sent:
+        while len(self._producer):
             self._producer.purge(in_queue=True, in_flight=self._loop.time() > deadline, blocking=False)
             await self._progressed()
         self._closed = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from time import monotonic
 
@@ -15,8 +16,10 @@ from infra.partitions import partition_of
 
 log = logging.getLogger(__name__)
 
-PAGE = 1000
-ENCODED_AT_ONCE = 100
+PAGE = 500
+AHEAD = 1  # pages
+IN_FLIGHT = (1 + AHEAD) * PAGE
+ENCODED_AT_ONCE = 250
 WAIT_SECONDS = 1.0
 GATHER_SECONDS = 0.02
 STALL_SECONDS = 5.0
@@ -33,6 +36,7 @@ class Relay:
         self.position = 0
         self.head = 0
         self._problem: str | None = "the relay has not begun"
+        self._publishing = 0
         self._publishing_since: float | None = None
 
     @property
@@ -69,41 +73,49 @@ class Relay:
         tails = await self._topic.tails(self._genuine)
         self.position = min(tails)
         self.leading, self._problem = True, None
-        sending: asyncio.Task[None] | None = None
+        sending = deque[asyncio.Task[int]]()
+        reading: asyncio.Task[Sequence[RecordedEvent]] | None = None
         read = self.position
         try:
             while True:
-                events = await self._store.read_log(after=read, limit=PAGE)
+                events = await (reading or self._page(read))
                 contiguous(read, events)
+                whole = len(events) == PAGE
+                reading = asyncio.create_task(self._page(events[-1].position)) if whole else None
                 placed = await self._placed(events, tails)
-                if sending is not None:
-                    await sending
-                    sending = None
+                if events:
+                    read = events[-1].position
+                    sending.append(asyncio.create_task(self._publish(placed, read)))
+                # While whole pages come, the next are read and encoded before the topic has acknowledged the last.
+                while len(sending) > (AHEAD if whole else 0):
+                    self.position = await sending[0]
+                    sending.popleft()
                 if not events:
                     self.head = await self._store.wait_beyond(self.position, WAIT_SECONDS)
-                    continue
-                read = events[-1].position
-                sending = asyncio.create_task(self._publish(placed, read))
-                if len(events) < PAGE:
-                    await sending
-                # else the next page is read and encoded while the topic acknowledges this one.
-                if 1 < len(events) < PAGE:
+                elif 1 < len(events) < PAGE:
                     # Under load, fewer and larger requests cost the broker and all its readers a third.
                     await asyncio.sleep(GATHER_SECONDS)
         finally:
-            if sending is not None:
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
+            begun = [*sending, *([reading] if reading is not None else ())]
+            for task in begun:
+                task.cancel()
+            await asyncio.gather(*begun, return_exceptions=True)
 
-    async def _publish(self, placed: Sequence[Placed], position: int) -> None:
+    async def _page(self, after: int) -> Sequence[RecordedEvent]:
+        return await self._store.read_log(after=after, limit=PAGE)
+
+    async def _publish(self, placed: Sequence[Placed], position: int) -> int:
+        """Returns the position when all up to it is acknowledged, if all before these was."""
         self.head = max(self.head, position)
-        self._publishing_since = monotonic()
+        self._publishing += 1
+        self._publishing_since = self._publishing_since or monotonic()
         try:
             await self._topic.publish(placed)
         finally:
-            self._publishing_since = None
-        self.position = position
+            self._publishing -= 1
+            self._publishing_since = monotonic() if self._publishing else None
         self._failures = 0
+        return position
 
     async def _placed(self, events: Sequence[RecordedEvent], tails: Sequence[int]) -> list[Placed]:
         """The records of those events that their partition does not have."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from domains.kernel import Domain
-from eventstore.relay import PAGE as IN_FLIGHT
+from eventstore.relay import IN_FLIGHT
 from infra.logs import Lines
 from infra.telemetry import about
 from projections.errors import Fenced, ProjectionError
