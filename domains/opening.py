@@ -40,7 +40,7 @@ async def bodies(models: Sequence[BaseModel], keys: Keys | None, fields: set[str
     Raises `KeyMissing`, `SealBroken`, `StoreUnavailable`.
     """
     if not models or not personal_fields(type(models[0])):
-        return [model.model_dump_json(include=fields).encode() for model in models]
+        return [model.__pydantic_serializer__.to_json(model, include=fields) for model in models]  # its shortest way
     return [orjson.dumps(values) for values in await plain(models, keys, fields)]
 
 

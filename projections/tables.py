@@ -81,11 +81,22 @@ class Table:
         return sql.template("remove").format(table=self.identifier, key=self.key)
 
     @cached_property
-    def one(self) -> Composed:
-        return sql.template("one").format(columns=self.listed, table=self.identifier, key=self.key)
+    def one(self) -> bytes:
+        return sql.template("one").format(columns=self.listed, table=self.identifier, key=self.key).as_bytes()
 
-    def page(self, filters: tuple[str, ...], place: Place) -> Composed:
+    def page(self, filters: tuple[str, ...], place: Place) -> bytes:
         """A page of rows behind a place, for equal values of these columns."""
+        kind = (filters, place.column, place.descending, place.value is None, not place.key)
+        if (known := self._pages.get(kind)) is None:
+            known = self._pages[kind] = self._page(filters, place).as_bytes()
+        return known
+
+    @cached_property
+    def _pages(self) -> dict[tuple[Any, ...], bytes]:
+        """The statements of pages by their kind: to put one together takes longer than to run it."""
+        return {}
+
+    def _page(self, filters: tuple[str, ...], place: Place) -> Composed:
         equal = SQL("{} = {}")
         conditions = [equal.format(Identifier(name), Placeholder(filter_name(name))) for name in filters]
         conditions += [self._behind(place)] if place.key else []

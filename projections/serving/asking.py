@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import orjson
@@ -61,7 +62,7 @@ def equal(request: Request, view: AnyView) -> Mapping[str, Any]:
         if given is None:
             continue
         try:
-            found[name] = TypeAdapter(view.row.model_fields[name].annotation).validate_python(given)
+            found[name] = kind_of(view, name).validate_python(given)
         except ValidationError:
             raise Problem(422, "invalid-parameter", f"this is no value of {name}") from None
         if isinstance(found[name], str) and "\x00" in found[name]:
@@ -132,7 +133,8 @@ def place(request: Request, view: AnyView) -> Place:
 
 def cursor(view: AnyView, begin: Place, row: Row) -> str:
     """An opaque mark behind a row, good for this view and order only."""
-    value = kind_of(view, begin).dump_python(getattr(row, begin.column), mode="json") if begin.column else None
+    kind = kind_of(view, begin.column)
+    value = kind.dump_python(getattr(row, begin.column), mode="json") if begin.column else None
     here = [view.name, begin.column, begin.descending, value, getattr(row, view.key)]
     return base64.urlsafe_b64encode(orjson.dumps(here)).decode()
 
@@ -140,7 +142,7 @@ def cursor(view: AnyView, begin: Place, row: Row) -> str:
 def behind(view: AnyView, begin: Place, given: str) -> Place:
     try:
         name, column, descending, value, last = orjson.loads(base64.b64decode(given, b"-_", validate=True))
-        found = kind_of(view, begin).validate_python(value)
+        found = kind_of(view, begin.column).validate_python(value)
     except (binascii.Error, ValueError, TypeError):
         raise no_cursor() from None
     if (name, column, descending) != (view.name, begin.column, begin.descending):
@@ -150,8 +152,11 @@ def behind(view: AnyView, begin: Place, given: str) -> Place:
     return replace(begin, value=found, key=last)
 
 
-def kind_of(view: AnyView, begin: Place) -> TypeAdapter[Any]:
-    return TypeAdapter(view.row.model_fields[begin.column].annotation if begin.column else None)
+@cache
+def kind_of(view: AnyView, column: str | None) -> TypeAdapter[Any]:
+    """What reads and writes the values of a column; without one, nothing is the only value."""
+    kind: Any = view.row.model_fields[column].annotation if column else None
+    return TypeAdapter(kind)
 
 
 def no_cursor() -> Problem:

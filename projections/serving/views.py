@@ -21,6 +21,7 @@ from projections.parked import parked
 from projections.parking import Parked
 from projections.postgres import PROJECTION
 from projections.rows import AnyView
+from projections.serving.shared import Shared
 from projections.tables import filter_name, tables
 
 STATE, PARKED_AT, PARKED_BY_VIEW = (sql.text(name) for name in ("state", "parked_at", "parked_by_view"))
@@ -74,6 +75,7 @@ class Views:
     def __init__(self, conninfo: str, domain: Domain) -> None:
         self._domain, self._tables = domain, tables(domain)
         self._moved = asyncio.Event()
+        self._progress = Shared(self._now)
         self._pool = AsyncConnectionPool(
             kwargs={**parameters(conninfo), "autocommit": True, "row_factory": dict_row},
             min_size=1,
@@ -105,6 +107,10 @@ class Views:
         return self._tables[view.name].rows(found)
 
     async def progress(self) -> Progress:
+        """How far the views are now. Raises `ReadUnavailable`."""
+        return await self._progress.answer()
+
+    async def _now(self) -> Progress:
         rows = await self._fetch(STATE, {"projection": PROJECTION})
         ages = [row["age"] if row["age"] is not None else NEVER for row in rows]
         return Progress(
