@@ -95,7 +95,7 @@ async def test_nothing_is_lost_and_nothing_doubled_whatever_is_killed(system, to
     done, killed = Done(), Counter()
     told = system.status_json()
 
-    async with Gateway.open(told["gateway_url"], told["ca_file"], token, 16) as gateway:
+    with Gateway.open(told["gateway_url"], told["ca_file"], token) as gateway:
         outcome, _ = await asyncio.gather(
             send_all(gateway, invoices, domain.partitions, 16, done.step),
             kill_in_mid_load(system, random, done, killed),

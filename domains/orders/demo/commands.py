@@ -103,7 +103,7 @@ async def run(system: Native, invoices: list[Invoice], concurrency: int, started
     def token() -> str:
         return tokens.token(client, system.plan.scopes)
 
-    async with Gateway.open(address, ca_file, token, concurrency) as gateway:
+    with Gateway.open(address, ca_file, token) as gateway:
         sending, used = time.monotonic(), processor_seconds(system)
         with progress(len(invoices)) as step:
             outcome = await send_all(gateway, invoices, domain.partitions, concurrency, step)

@@ -5,15 +5,15 @@ import hashlib
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 import orjson
 import stamina
 
+from domains.orders.demo.client import Client
 from domains.orders.demo.invoices import Invoice
 from infra import consistency
 from infra.partitions import partition_of
@@ -55,17 +55,18 @@ class Outcome:
 class Gateway:
     """The system as a client sees it: one address and a token that is renewed when it has expired."""
 
-    def __init__(self, session: aiohttp.ClientSession, address: str, tokens: Callable[[], str]) -> None:
-        self._session, self._address, self._tokens = session, address, tokens
+    def __init__(self, client: Client, tokens: Callable[[], str]) -> None:
+        self._client, self._tokens = client, tokens
         self._authorization = f"Bearer {tokens()}"
 
     @classmethod
-    @asynccontextmanager
-    async def open(cls, address: str, ca_file: str, tokens: Callable[[], str], most: int) -> AsyncIterator["Gateway"]:
-        connector = aiohttp.TCPConnector(limit=most, ssl=ssl.create_default_context(cafile=ca_file))
-        timeout = aiohttp.ClientTimeout(total=ATTEMPT_SECONDS)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            yield cls(session, address, tokens)
+    @contextmanager
+    def open(cls, address: str, ca_file: str, tokens: Callable[[], str]) -> Iterator["Gateway"]:
+        client = Client(address, ssl.create_default_context(cafile=ca_file), ATTEMPT_SECONDS)
+        try:
+            yield cls(client, tokens)
+        finally:
+            client.close()
 
     async def ask(
         self, method: str, path: str, body: bytes | None = None, **headers: str
@@ -84,16 +85,15 @@ class Gateway:
     ) -> tuple[int, Any, dict[str, str]]:
         told = {"authorization": self._authorization, **JSON, **headers}
         try:
-            async with self._session.request(method, self._address + path, data=body, headers=told) as answer:
-                content = await answer.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
+            status, content, told = await self._client.exchange(method, path, told, body or b"")
+        except (OSError, EOFError) as error:
             raise TryAgain(str(error)) from error
-        if answer.status == 401:
+        if status == 401:
             self._authorization = f"Bearer {await asyncio.to_thread(self._tokens)}"
             raise TryAgain("the token has expired")
-        if answer.status in AGAIN:
-            raise TryAgain(f"{path} answered {answer.status}")
-        return answer.status, orjson.loads(content), {name.lower(): value for name, value in answer.headers.items()}
+        if status in AGAIN:
+            raise TryAgain(f"{path} answered {status}")
+        return status, orjson.loads(content), told
 
     async def rows(self, view: str) -> AsyncIterator[dict[str, Any]]:
         """Every row of a view, page by page."""
