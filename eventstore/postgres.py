@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import Any as Anything
 
 from eventstore import sql
 from eventstore.batch import Command, decode_metadata
 from eventstore.committer import GroupCommitter, Limits
 from eventstore.errors import IdempotencyConflict
+from eventstore.joint import Joint
 from eventstore.limits import (
     VERSIONS,
     check,
@@ -38,11 +41,13 @@ from eventstore.watch import HeadWatch, Listener
 EXPIRE_KEYS = sql.statement("expire_keys")
 READ_STREAM = sql.statement("read_stream")
 READ_STREAM_BACKWARD = sql.statement("read_stream_backward")
-READ_FROM_SNAPSHOT = sql.statement("read_from_snapshot")
+READ_FROM_SNAPSHOTS = sql.statement("read_from_snapshots")
 KEEP_SNAPSHOT = sql.statement("keep_snapshot")
 HEAD = sql.statement("head")
 PAGE = 10_000
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+VERSION = attrgetter("version")
+FromSnapshot = tuple[Snapshot | None, Sequence[RecordedEvent]]
 
 
 class PostgresStore:
@@ -54,6 +59,7 @@ class PostgresStore:
     def __init__(self, conninfo: str, limits: Limits | None = None) -> None:
         self._watch = HeadWatch()
         self._readers = Readers(conninfo)
+        self._from_snapshots = Joint(self._read_from_snapshots)
         self._listener = Listener(conninfo, self._watch, self.head)
         self._committer = GroupCommitter(lambda: PostgresSession.connect(conninfo), limits, self._watch.rise)
 
@@ -138,14 +144,23 @@ class PostgresStore:
         query, bounds = selected(only, after=after, limit=page(limit))
         return [recorded(row) for row in await self._readers.fetch(query, bounds)]
 
-    async def read_from_snapshot(
-        self, stream: str, type: str, *, limit: int = 1000
-    ) -> tuple[Snapshot | None, Sequence[RecordedEvent]]:
+    async def read_from_snapshot(self, stream: str, type: str, *, limit: int = 1000) -> FromSnapshot:
         check_stream(stream)
-        asked = {"stream": stream, "type": type, "limit": page(limit)}
-        rows = await self._readers.fetch(READ_FROM_SNAPSHOT, asked)
-        kept = next((Snapshot(stream, row[2], type, row[7]) for row in rows if row[0] is None), None)
-        return kept, sorted((recorded(row) for row in rows if row[0] is not None), key=lambda event: event.version)
+        return await self._from_snapshots.answer((type, page(limit), stream))
+
+    async def _read_from_snapshots(self, asked: Sequence[tuple[str, int, str]]) -> Sequence[FromSnapshot]:
+        kept: list[Snapshot | None] = [None] * len(asked)
+        events: list[list[RecordedEvent]] = [[] for _ in asked]
+        for kind, alike in groupby(sorted((*one, nth) for nth, one in enumerate(asked)), key=lambda one: one[:2]):
+            places = [(nth, stream) for _, _, stream, nth in alike]
+            bounds = {"streams": [stream for _, stream in places], "type": kind[0], "limit": kind[1]}
+            for number, *row in await self._readers.fetch(READ_FROM_SNAPSHOTS, bounds):
+                nth, stream = places[number - 1]
+                if row[0] is None:
+                    kept[nth] = Snapshot(stream, row[2], kind[0], row[7])
+                else:
+                    events[nth].append(recorded(row))
+        return [(one, sorted(some, key=VERSION)) for one, some in zip(kept, events, strict=True)]
 
     async def keep_snapshot(self, snapshot: Snapshot) -> None:
         check_snapshot(snapshot)
@@ -162,7 +177,7 @@ class PostgresStore:
         return await self._watch.wait_beyond(position, seconds)
 
 
-def recorded(row: tuple[Anything, ...]) -> RecordedEvent:
+def recorded(row: Sequence[Anything]) -> RecordedEvent:
     position, stream, version, id, type, time, recorded_at, data, metadata = row
     known = decode_metadata(metadata)
     return RecordedEvent(position, stream, version, id, type, time, recorded_at, data, known)
