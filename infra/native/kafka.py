@@ -135,6 +135,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+log.cleaner.dedupe.buffer.size=8388608
 log.dirs={data}
 """
 
