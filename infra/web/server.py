@@ -53,9 +53,10 @@ async def running(settings: Settings, app: Application, health: Health) -> Async
     ):
         health.check("service", lambda: None)
         # What was loaded until now stays: the collector need not walk over it in the middle of a request.
+        # Nor need it look for cycles, of which requests leave few, after each 700 objects.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*RARELY)
+        gc.set_threshold(*max(RARELY, gc.get_threshold()))
         log.info("serving on %s:%s, health on %s", settings.host, settings.api_port, settings.health_port)
         try:
             yield
