@@ -4,13 +4,13 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The lanes of `make test`; `parts` has all the rest.
-SYSTEM := tests/e2e
-PROCESSES := tests/integration/infra tests/integration/gateway
+# Tests of processes and servers as a whole; the other lane of `make test` has all the rest. The last ones keep a whole
+# system up until the end.
+WHOLE := tests/integration/infra tests/integration/gateway tests/e2e
 # What holds at any issuer.
 IDENTITY := $(addprefix tests/integration/gateway/test_,identity.py login.py tokens.py) tests/e2e/test_identity.py
 
-.PHONY: help demo test test-keycloak system processes parts lint unit up down install clean
+.PHONY: help demo test test-keycloak system parts lint unit up down install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -64,20 +64,17 @@ lint: $(VENV)/dev.stamp
 unit: $(VENV)/dev.stamp
 	$(BIN)/pytest -q tests/unit
 
-# Lanes side by side, each with servers of its own: much of a test is waiting for what was killed to come back.
+# Two lanes side by side, each with servers of its own: much of a test is waiting for what was killed to come back.
 test: $(VENV)/dev.stamp
-	@$(MAKE) --no-print-directory --jobs 3 system processes parts
+	@$(MAKE) --no-print-directory --jobs 2 system parts
 
 lane = $(BIN)/pytest -q $(1) 2>&1 | sed -u 's/^/$@ | /'
 
 system: $(VENV)/dev.stamp
-	$(call lane,$(SYSTEM))
+	$(call lane,$(WHOLE))
 
-processes: lint
-	$(call lane,$(PROCESSES))
-
-parts: $(VENV)/dev.stamp
-	$(call lane,$(addprefix --ignore=,$(SYSTEM) $(PROCESSES)))
+parts: lint
+	$(call lane,$(addprefix --ignore=,$(WHOLE)))
 
 # The same tests of identity, with Keycloak in place of the development issuer. Maven fetches it, once.
 test-keycloak: $(VENV)/dev.stamp
