@@ -37,9 +37,9 @@ class Grown:
         """A piece more; how many events there are now."""
         last = done + PIECE
         with psycopg.connect(self.place.conninfo, autocommit=True) as connection:
-            connection.execute(sql.statement("extend_log"), [last])
             bounds = {"first": done + 1, "last": last, "data": ours.body(payload)}
             connection.execute(sql.statement("bench_grow"), bounds)
+            connection.execute(sql.statement("bench_head"), bounds)
         return last
 
     def settle(self) -> None:
