@@ -31,6 +31,8 @@ class Grown:
         grown = replace(place, conninfo=make_conninfo(place.conninfo, options=f"-c search_path={SCHEMA}"))
         with psycopg.connect(grown.conninfo) as connection:
             migrate(connection, Roles(PRINCIPAL))
+            # The owner extends the log; here it is the writer too, who may not.
+            connection.execute("GRANT ALL ON ranges TO CURRENT_USER")
         return cls(grown)
 
     def grow(self, done: int, payload: int) -> int:

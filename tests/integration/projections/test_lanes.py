@@ -101,16 +101,19 @@ class Store:
 class Crew:
     """Workers of one domain: they come, go, are killed, and are stopped for a while, but one is always at work."""
 
-    def __init__(self, floor, domain, lane):
+    def __init__(self, floor, domain, lane, folder):
         name = f"{domain.name}-read"
         environment = plain_environment() | told(floor.state, floor.credentials / name, floor.plan, name)
         self._environment = environment | {"PYTHONPATH": str(Path(__file__).parents[3])}
         self._call = [sys.executable, PROCESS, lane, domain.name]
+        self._folder = folder
         self._working, self._stopped, self._done = [], [], Counter()
 
     async def join(self):
         quiet = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
-        self._working.append(await asyncio.create_subprocess_exec(*self._call, env=self._environment, **quiet))
+        self._working.append(
+            await asyncio.create_subprocess_exec(*self._call, env=self._environment, cwd=self._folder, **quiet)
+        )
 
     async def act(self, chance, actions=ACTIONS):
         """One of these, as far as it can be."""
@@ -150,8 +153,8 @@ def held(place, table):
 
 
 @pytest.fixture
-async def crew(floor, domain, lane):
-    crew = Crew(floor, domain, lane)
+async def crew(floor, domain, lane, tmp_path):
+    crew = Crew(floor, domain, lane, tmp_path)
     yield crew
     await crew.end()
 
@@ -196,7 +199,7 @@ async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(flo
 
 
 @pytest.mark.parametrize("lane", ["faust"])
-async def test_faust_that_lost_its_coordinator_for_ever_is_replaced(floor, domain, monkeypatch):
+async def test_faust_that_lost_its_coordinator_for_ever_is_replaced(floor, domain, monkeypatch, tmp_path):
     failed, lookup = asyncio.Event(), AIOKafkaClient.coordinator_lookup
 
     async def failing_once(client, *asked):
@@ -207,6 +210,7 @@ async def test_faust_that_lost_its_coordinator_for_ever_is_replaced(floor, domai
 
     monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", failing_once)
     monkeypatch.setattr(faust_lane, "BEGIN_SECONDS", 5)
+    monkeypatch.chdir(tmp_path)  # where faust makes a folder
     settings = floor.settings(f"{domain.name}-read")
     place = conninfo(settings, read_database(domain))
     folded, noted = PostgresDatabase(place, domain), PostgresDatabase(place, domain)
