@@ -99,4 +99,5 @@ async def hello(settings: Settings, conninfo: str) -> None:
 
         context = tls.server(settings, ssl.CERT_REQUIRED)
         config = configuration(settings, app, context)  # type: ignore[arg-type]  # it is none of our services
+        config.http = "httptools"  # as anybody else has it
         await uvicorn.Server(config).serve(sockets=[bound(settings.host, settings.api_port)])
