@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -168,11 +169,13 @@ class Instance:
             async with asyncio.timeout_at(min(deadline, began + patience)):
                 await place
         except BaseException as error:
-            if place in self._queue:
-                self._queue.remove(place)
-                self.load -= 1
-            else:
+            if place.done() and not place.cancelled():
                 self._free(endless=False)
+            else:
+                # `_free` may have passed over it meanwhile: it never had a place.
+                self.load -= 1
+                with suppress(ValueError):
+                    self._queue.remove(place)
             if isinstance(error, TimeoutError):
                 raise Busy(f"{self._name} has too much to do") from None
             raise
