@@ -20,7 +20,7 @@ help:
 	@echo "make up     start everything; make down stops it"
 	@echo "make clean  remove the virtual environment and all state"
 
-# uv needs a tenth of the time. Where it can't (an index or a certificate that only pip knows), pip does the same.
+# uv needs a fraction of the time. Where it can't (an index or a certificate that only pip knows), pip does the same.
 PIP := $(BIN)/pip --disable-pip-version-check
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) || $(PIP) --python $(1)/bin/python install --quiet $(2)
 locked = $(call install,$(1),--require-hashes -r infra/locks/$(2).txt)
