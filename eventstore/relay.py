@@ -22,6 +22,8 @@ IN_FLIGHT = (1 + AHEAD) * PAGE
 ENCODED_AT_ONCE = 250
 WAIT_SECONDS = 1.0
 GATHER_SECONDS = 0.02
+# What a killed leader has sent may reach the topic after it answered us; not later than this.
+SETTLE_SECONDS = 1.0
 STALL_SECONDS = 5.0
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
@@ -70,6 +72,8 @@ class Relay:
             self._failures += 1
 
     async def _relay(self) -> None:
+        # Whoever led before us can have sent only what the store has by now.
+        inherited = await self._store.head()
         tails = await self._topic.tails(self._genuine)
         self.position = min(tails)
         self.leading, self._problem = True, None
@@ -83,6 +87,9 @@ class Relay:
                 whole = len(events) == PAGE
                 reading = asyncio.create_task(self._page(events[-1].position)) if whole else None
                 placed = await self._placed(events, tails)
+                if placed and read < inherited:
+                    tails, inherited = await self._settled(tails), 0
+                    placed = await self._placed(events, tails)
                 if events:
                     read = events[-1].position
                     sending.append(asyncio.create_task(self._publish(placed, read)))
@@ -100,6 +107,15 @@ class Relay:
             for task in begun:
                 task.cancel()
             await asyncio.gather(*begun, return_exceptions=True)
+
+    async def _settled(self, tails: Sequence[int]) -> Sequence[int]:
+        """The tails when they stand still."""
+        while True:
+            await asyncio.sleep(SETTLE_SECONDS)
+            later = await self._topic.tails(self._genuine)
+            if list(later) == list(tails):
+                return tails
+            tails = later
 
     async def _page(self, after: int) -> Sequence[RecordedEvent]:
         return await self._store.read_log(after=after, limit=PAGE)

@@ -215,7 +215,8 @@ async def test_a_relay_that_begins_again_repeats_nothing_and_leaves_nothing_out(
     await agree(store, topic)
 
 
-async def test_a_relay_that_is_cut_off_anywhere_repeats_nothing_and_leaves_nothing_out(topic):
+async def test_a_relay_that_is_cut_off_anywhere_repeats_nothing_and_leaves_nothing_out(topic, monkeypatch):
+    monkeypatch.setattr("eventstore.relay.SETTLE_SECONDS", 0)  # so that it is cut off while it sends
     store = MemoryStore()
     await filled(store, 3000, streams=40)
     for cut in range(10):
@@ -223,6 +224,29 @@ async def test_a_relay_that_is_cut_off_anywhere_repeats_nothing_and_leaves_nothi
             await asyncio.sleep(0.004 * cut)
     async with relaying(store, topic) as relay:
         await caught_up(relay, 3000)
+    await agree(store, topic)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_what_a_killed_leader_has_sent_may_arrive_after_the_topic_answered(topic, monkeypatch, whole):
+    store = MemoryStore()
+    await filled(store, 60)
+    log = await store.read_log()
+    late = [e for e in log if whole or place(e.stream) == place(log[-1].stream)]
+    await topic.publish(placed(*(e for e in log if e not in late)))
+    asked, tails = asyncio.Event(), topic.tails
+
+    async def tails_and_then_more(genuine):
+        found = await tails(genuine)
+        if not asked.is_set():
+            asked.set()
+            for partition, record in placed(*late):
+                await topic.put(partition, record)
+        return found
+
+    monkeypatch.setattr(topic, "tails", tails_and_then_more)
+    async with relaying(store, topic) as relay:
+        await caught_up(relay, 60)
     await agree(store, topic)
 
 
