@@ -95,8 +95,9 @@ class Relay:
                     sending.append(asyncio.create_task(self._publish(placed, read)))
                 # While whole pages come, the next are read and encoded before the topic has acknowledged the last.
                 while len(sending) > (AHEAD if whole else 0):
-                    self.position = await sending[0]
-                    sending.popleft()
+                    # Not awaited itself: who cancels us would cancel it alone, and the next would still be sent.
+                    await asyncio.wait({sending[0]})
+                    self.position = sending.popleft().result()
                 if not events:
                     self.head = await self._store.wait_beyond(self.position, WAIT_SECONDS)
                 elif 1 < len(events) < PAGE:
