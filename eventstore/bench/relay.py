@@ -100,10 +100,11 @@ class Timed(KafkaTopic):
 
     def expect(self, records: int) -> None:
         self.events = self.left = records
-        self.clock, self.done = Clock(), asyncio.get_running_loop().create_future()
+        self.done = asyncio.get_running_loop().create_future()
 
     async def tails(self, genuine: Genuine) -> Sequence[int]:
         found = await super().tails(genuine)
+        self.clock = Clock()  # the relay may ask again before it begins, until the topic stands still
         self.clock.begin()
         return found
 
@@ -115,7 +116,7 @@ class Timed(KafkaTopic):
 
 
 async def relayed(place: Place, name: str, events: int) -> Round:
-    """The relay with everything that it does in service, from the first read to the last acknowledgement."""
+    """The relay with everything that it does in service, from where it knows where to begin to the last report."""
     async with PostgresStore.open(place.conninfo) as store, Timed.open(place.settings, name, PARTITIONS) as topic:
         assert isinstance(topic, Timed)  # noqa: S101  # it opens what it is
         topic.expect(events)
