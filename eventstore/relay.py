@@ -22,7 +22,7 @@ IN_FLIGHT = (1 + AHEAD) * PAGE
 ENCODED_AT_ONCE = 250
 WAIT_SECONDS = 1.0
 GATHER_SECONDS = 0.02
-# What a killed leader has sent may reach the topic after it answered us; not later than this.
+# What a killed leader has sent may reach the topic after it answered us: tails that rest for so long are believed.
 SETTLE_SECONDS = 1.0
 STALL_SECONDS = 5.0
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)

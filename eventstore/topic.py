@@ -21,8 +21,8 @@ class Topic(Protocol):
     async def tails(self, genuine: Genuine) -> Sequence[int]:
         """The highest position that stands at the end of each partition, 0 where there is none.
 
-        Records that are no events of this store are walked over. Nothing published before arrives after this
-        was asked. Raises `TopicUnavailable`.
+        Records that are no events of this store are walked over. Nothing that was published here before arrives
+        after this was asked; what a killed process had sent may. Raises `TopicUnavailable`.
         """
 
     async def publish(self, records: Sequence[Placed]) -> None:
