@@ -29,7 +29,7 @@ ORDERED: dict[str, Any] = {
     "acks": "all",
     "log_level": 3,
     "message.timeout.ms": 0,
-    "linger.ms": 1,
+    "linger.ms": 3,  # a page in several requests costs the broker up to twice as much
     "compression.type": "none",  # aiokafka, and so faust, reads compressed records only with further libraries
     "message.max.bytes": 4 * 1024 * 1024,
     "reconnect.backoff.ms": 50,

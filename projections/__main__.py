@@ -20,6 +20,7 @@ from eventstore.errors import StoreUnavailable
 from eventstore.migrate import connect
 from eventstore.postgres import PostgresStore
 from infra.errors import InfraError
+from infra.garbage import collect_rarely
 from infra.health import Health
 from infra.logs import Lines, configure
 from infra.oidc import Verifier
@@ -42,7 +43,7 @@ from projections.serving.live import Live
 from projections.serving.past import Past
 from projections.serving.service import Queries, read_side
 from projections.serving.views import Views
-from projections.worker import Worker, collect_less
+from projections.worker import IN_HAND, Worker
 
 PATIENCE_SECONDS = 60
 LANES: Mapping[str, type[FaustLane] | type[DirectLane]] = {"faust": FaustLane, "direct": DirectLane}
@@ -57,7 +58,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         await views.open()
         stack.push_async_callback(views.close)
         if role in ("worker", "all"):
-            collect_less()
+            collect_rarely(IN_HAND)
             database = PostgresDatabase(place, domain)
             stack.push_async_callback(database.close)
             lines = Lines(settings.principal)

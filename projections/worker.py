@@ -1,7 +1,6 @@
 """Works batches of records, whichever lane they come by: judged, folded, published, and only then acknowledged."""
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -24,20 +23,11 @@ log = logging.getLogger(__name__)
 
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SLOW_SECONDS, STUCK_SECONDS = 8.0, 50.0
+IN_HAND = 500_000  # objects: more than the batches in hand hold, so that what really leaks is found
 
 T = TypeVar("T")
 Judged = Sequence[tuple[Arrived, Placed | DeadLetter]]
 Published = Callable[[], Awaitable[int]]
-
-
-def collect_less() -> None:
-    """For a process that works: records make no circles, and to look for some costs as much as the work itself.
-
-    The bound is above what the batches hold that are in hand, so that it is reached by what really leaks.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(500_000, 20, 20)
 
 
 class Worker:

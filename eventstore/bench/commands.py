@@ -1,7 +1,6 @@
 """headrace bench append | read | rehydrate | growth | memory"""
 
 import asyncio
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from eventstore.bench.place import Place, opened
 from eventstore.console import store_errors
 from infra.bench.figures import Figure, Round, known
 from infra.bench.shown import AsJson, Rounds, Seconds, bench, show, told
+from infra.garbage import collect_rarely
 from infra.native import here
 
 LIMIT_ROWS = 100_000
@@ -199,6 +199,5 @@ def measuring() -> Iterator[Place]:
         told("starting PostgreSQL")
         with opened(here()) as place:
             # As a process that serves does: no side pays for what was loaded before.
-            gc.collect()
-            gc.freeze()
+            collect_rarely()
             yield place

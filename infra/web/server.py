@@ -1,7 +1,6 @@
 """Runs a service: its API and its health server, until it is told to stop."""
 
 import asyncio
-import gc
 import logging
 import math
 import signal
@@ -16,6 +15,7 @@ import uvicorn
 import uvloop
 
 from infra.errors import InfraError, StartFailed
+from infra.garbage import collect_rarely
 from infra.health import Health
 from infra.settings import Settings
 from infra.web import tls
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
-RARELY = (20_000, 10, 10)  # what a request leaves behind is freed without the collector
 
 
 async def serve(settings: Settings, app: Application, health: Health) -> None:
@@ -52,11 +51,7 @@ async def running(settings: Settings, app: Application, health: Health) -> Async
         listening(settings, app, settings.api_port, tls.server(settings, clients)),
     ):
         health.check("service", lambda: None)
-        # What was loaded until now stays: the collector need not walk over it in the middle of a request.
-        # Nor need it look for cycles, of which requests leave few, after each 700 objects.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*max(RARELY, gc.get_threshold()))
+        collect_rarely()
         log.info("serving on %s:%s, health on %s", settings.host, settings.api_port, settings.health_port)
         try:
             yield

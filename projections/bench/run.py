@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from eventstore.link import parameters
 from infra.bench.figures import Clock, Round
+from infra.garbage import collect_rarely
 from infra.kafka import librdkafka
 from infra.logs import Lines
 from projections.bench.domain import AT, EVENTS_OF_EACH, Counter
@@ -19,7 +20,7 @@ from projections.placed import Arrived
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.tables import Table
-from projections.worker import Judged, Published, Worker, collect_less
+from projections.worker import IN_HAND, Judged, Published, Worker
 
 SECONDS = 600
 
@@ -44,7 +45,7 @@ class Timed(Worker):
 
 async def lane(place: Place, kind: type[FaustLane] | type[DirectLane]) -> Round:
     """A lane with everything that it does in service."""
-    collect_less()
+    collect_rarely(IN_HAND)
     working, noted = (PostgresDatabase(place.conninfo, place.domain) for _ in range(2))
     publisher = KafkaPublisher(place.settings, place.domain)
     worker = Timed(place.domain, working, publisher, Lines(place.settings.principal), lambda: None)
