@@ -27,6 +27,7 @@ MOST = 4000
 BUFFERED = 4  # fetches
 GATHER_SECONDS = 0.05
 BEGIN_SECONDS = 45.0  # a rebalance may be waited for
+PAUSE_SECONDS = 0.5
 LARGEST_FETCH = 4 * 1024 * 1024
 
 
@@ -71,29 +72,36 @@ class FaustLane:
     async def _keep_at_work(self) -> NoReturn:
         """Replaces an application that crashed, or that does not come to its beginning.
 
-        aiokafka gives up for ever, for example, when it is told of no broker at the wrong moment; faust then waits.
+        faust begins only where there is a broker. aiokafka gives up for ever, for example, when it is told of no broker
+        at the wrong moment; faust then waits.
         """
         while True:
             try:
-                async with asyncio.timeout(BEGIN_SECONDS):
-                    await self._app.start()
-                self._began = True
                 await self._until_it_crashes()
             except TimeoutError:
                 log.warning("faust has not begun within %d s", BEGIN_SECONDS)
-            finally:
-                self._began = False
-                await self._app.stop()
+            except KafkaError as error:
+                log.warning("faust can't begin: %s", error)
+            except Exception:
+                log.exception("faust ended with an unforeseen error")
+            await asyncio.sleep(PAUSE_SECONDS)
             log.warning("faust is begun anew")
             self._replace()
 
     async def _until_it_crashes(self) -> None:
-        work = asyncio.create_task(self._work())
         try:
-            await self._app.wait(work)
+            async with asyncio.timeout(BEGIN_SECONDS):
+                await self._app.start()
+            self._began = True
+            work = asyncio.create_task(self._work())
+            try:
+                await self._app.wait(work)
+            finally:
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
         finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            self._began = False
+            await self._app.stop()
 
     def assigned(self) -> Collection[int]:
         if not self._began:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -27,6 +27,7 @@ from infra.logs import Lines
 from infra.native.processes import plain_environment, told
 from infra.partitions import partition_of
 from infra.postgres import conninfo
+from projections.__main__ import LANES
 from projections.lanes import faust_lane
 from projections.migrate import migrate
 from projections.plan import read_database, read_side
@@ -198,6 +199,23 @@ async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(flo
     request.config.pluginmanager.get_plugin("terminalreporter").write_line(f"\n{said}")
 
 
+@asynccontextmanager
+async def at_work(domain, lane, settings, place):
+    """A lane in this process, with all that it needs of the read side; for a minute at most."""
+    folded, noted = PostgresDatabase(place, domain), PostgresDatabase(place, domain)
+    worker = Worker(domain, folded, KafkaPublisher(settings, domain), Lines("lane"), lambda: None)
+    async with AsyncExitStack() as stack:
+        for database in (folded, noted):
+            stack.push_async_callback(database.close)
+        async with asyncio.timeout(60), LANES[lane](settings, domain, worker, noted).running():
+            yield
+
+
+async def all_are_counted(place, number):
+    while held(place, "sums_v1").get("all") != number:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("lane", ["faust"])
 async def test_faust_that_lost_its_coordinator_for_ever_is_replaced(floor, domain, monkeypatch, tmp_path):
     failed, lookup = asyncio.Event(), AIOKafkaClient.coordinator_lookup
@@ -213,14 +231,56 @@ async def test_faust_that_lost_its_coordinator_for_ever_is_replaced(floor, domai
     monkeypatch.chdir(tmp_path)  # where faust makes a folder
     settings = floor.settings(f"{domain.name}-read")
     place = conninfo(settings, read_database(domain))
-    folded, noted = PostgresDatabase(place, domain), PostgresDatabase(place, domain)
-    worker = Worker(domain, folded, KafkaPublisher(settings, domain), Lines("lane"), id)
     Store(floor, domain).publish(5)
-    lane = faust_lane.FaustLane(settings, domain, worker, noted)
-    async with AsyncExitStack() as stack:
-        for database in (folded, noted):
-            stack.push_async_callback(database.close)
-        async with asyncio.timeout(60), lane.running():
-            await failed.wait()
-            while held(place, "sums_v1").get("all") != 5:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+    async with at_work(domain, "faust", settings, place):
+        await failed.wait()
+        await all_are_counted(place, 5)
+
+
+async def test_a_lane_that_begins_before_the_broker_does_works_as_soon_as_that_is_there(
+    floor, domain, lane, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)  # where faust makes a folder
+    settings = floor.settings(f"{domain.name}-read")
+    place = conninfo(settings, read_database(domain))
+    Store(floor, domain).publish(5)
+    async with Door(settings.kafka_bootstrap) as door:
+        early = settings.model_copy(update={"kafka_bootstrap": door.address})
+        async with at_work(domain, lane, early, place):
+            await door.knocked_at(3)
+            door.opened = True
+            await all_are_counted(place, 5)
+
+
+class Door:
+    """Before a server: who connects is turned away until it is opened."""
+
+    def __init__(self, behind):
+        self._behind, self.opened = behind, False
+        self._knocks = asyncio.Semaphore(0)
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._come, "127.0.0.1", 0)
+        self.address = "{}:{}".format(*self._server.sockets[0].getsockname())
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+
+    async def knocked_at(self, times):
+        for _ in range(times):
+            await self._knocks.acquire()
+
+    async def _come(self, reader, writer):
+        self._knocks.release()
+        if self.opened:
+            far_reader, far_writer = await asyncio.open_connection(*self._behind.split(":"))
+            await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer), return_exceptions=True)
+        writer.close()
+
+
+async def pass_on(source, sink):
+    while chunk := await source.read(65536):
+        sink.write(chunk)
+        await sink.drain()
+    sink.close()
