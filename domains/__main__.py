@@ -4,8 +4,10 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 import uvloop
 
@@ -26,6 +28,7 @@ from eventstore.operations import PostgresOperations
 from eventstore.postgres import PostgresStore
 from eventstore.relay import Relay
 from eventstore.store import EventStore
+from infra.beside import beside
 from infra.errors import InfraError
 from infra.health import Health
 from infra.logs import configure
@@ -53,27 +56,23 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         health.check("event store", store.problem)
         health.check("identity provider", verifier.unready)
         kept = timedelta(hours=settings.idempotency_hours)
-        beside = [
-            asyncio.create_task(verifier.load_as_soon_as_possible()),
-            asyncio.create_task(forget_old_keys(store, operations, kept)),
-        ]
+        work: dict[str, Coroutine[Any, Any, object]] = {
+            "issuer keys": verifier.load_as_soon_as_possible(),
+            "expiry of keys": forget_old_keys(store, operations, kept),
+        }
         if role in ("commands", "all"):
             dead = outbox(settings, domain.strange_commands_topic, stack)
-            beside.append(asyncio.create_task(Intake(settings, domain, desk, dead).run()))
+            work["commands topic"] = Intake(settings, domain, desk, dead).run()
         if role in ("relay", "all"):
             topic = await stack.enter_async_context(KafkaTopic.open(settings, domain.events_topic, domain.partitions))
             relay = Relay(store, topic, PostgresLead(place), f"/{domain.name}")
             health.check("relay", relay.problem)
             sealer = await stack.enter_async_context(sealer_of(settings, domain.name, store, place))
             health.check("sealer", sealer.problem)
-            beside += [asyncio.create_task(relay.run()), asyncio.create_task(sealer.run())]
-        try:
-            side = write_side(domain, store, settings, health, verifier, keys=keys, desk=desk)
+            work |= {"relay": relay.run(), "sealer": sealer.run()}
+        side = write_side(domain, store, settings, health, verifier, keys=keys, desk=desk)
+        async with beside(health, work):
             await serve(settings, side, health)
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
 
 
 def outbox(settings: Settings, topic: str, stack: AsyncExitStack) -> Outbox:

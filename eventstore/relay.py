@@ -99,6 +99,9 @@ class Relay:
                     await asyncio.wait({sending[0]})
                     self.position = sending.popleft().result()
                 if not events:
+                    if self.head > self.position:
+                        # Whoever may connect to the database may tell us of a head that is not there.
+                        await asyncio.sleep(GATHER_SECONDS)
                     self.head = await self._store.wait_beyond(self.position, WAIT_SECONDS)
                 elif 1 < len(events) < PAGE:
                     # Under load, fewer and larger requests cost the broker and all its readers a third.

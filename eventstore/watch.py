@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
@@ -15,6 +16,7 @@ from eventstore.link import connect
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
+POSITION = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class HeadWatch:
@@ -76,6 +78,7 @@ class Listener:
             while True:
                 yield await self._look()
                 async for notify in connection.notifies(timeout=1.0):
-                    yield int(notify.payload)
+                    # Whoever may connect may notify: what is no position is no more than a reason to look.
+                    yield int(notify.payload) if POSITION.fullmatch(notify.payload) else await self._look()
         finally:
             await connection.close()

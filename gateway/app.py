@@ -1,6 +1,5 @@
 """The front door of every domain. It knows no domain: it reads the declarations."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from gateway.peers import Peers
 from gateway.proxy import Proxy, Services
 from gateway.routes import SIDES, Routes, Side
 from gateway.upstream import Upstream
+from infra.beside import beside
 from infra.health import Health
 from infra.oidc import Verifier
 from infra.settings import Settings
@@ -47,15 +47,12 @@ def gateway(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await peers.find()
-        beside = [
-            asyncio.create_task(verifier.load_as_soon_as_possible(), name="issuer keys"),
-            asyncio.create_task(peers.look(), name="gateway processes"),
-        ]
         try:
-            yield
+            async with beside(
+                health, {"issuer keys": verifier.load_as_soon_as_possible(), "gateway processes": peers.look()}
+            ):
+                yield
         finally:
-            for task in beside:
-                task.cancel()
             peers.close()
             for service in services.values():
                 await service.close()

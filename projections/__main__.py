@@ -19,6 +19,7 @@ from domains.plan import events_database
 from eventstore.errors import StoreUnavailable
 from eventstore.migrate import connect
 from eventstore.postgres import PostgresStore
+from infra.beside import beside
 from infra.errors import InfraError
 from infra.garbage import collect_rarely
 from infra.health import Health
@@ -71,29 +72,25 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             health.check("projection", worker.problem)
             health.vital("projection", worker.stuck)
             health.check("events topic", lane.problem)
-            await stack.enter_async_context(lane.running())
-            await stack.enter_async_context(Republisher(domain, place, publisher).running())
+            await stack.enter_async_context(lane.running(health))
+            await stack.enter_async_context(Republisher(domain, place, publisher).running(health))
         acting = PostgresDatabase(place, domain)
         stack.push_async_callback(acting.close)
         care = Care(Retry(domain, acting, KafkaPublisher(settings, domain)))
         keys = await stack.enter_async_context(keys_of(domain, settings))
         verifier = Verifier(settings)
         health.check("identity provider", verifier.unready)
-        loading = asyncio.create_task(verifier.load_as_soon_as_possible())
-        try:
-            store = await stack.enter_async_context(PostgresStore.open(conninfo(settings, events_database(domain))))
-            if role in ("worker", "all") and settings.verify_rate:
-                sampler = Sampler(domain, store, PostgresDatabase(place, domain), settings.verify_rate)
-                await stack.enter_async_context(sampler.running())
-            live = Live(settings, domain, views, keys)
-            stack.push_async_callback(live.close)
-            queries = Queries(domain, views, Past(domain, store, views.skipped), live, keys)
-            app = read_side(domain, queries, settings, health, verifier)
-            care.add(app, domain, verifier)
-            await serve(settings, app, health)
-        finally:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+        await stack.enter_async_context(beside(health, {"issuer keys": verifier.load_as_soon_as_possible()}))
+        store = await stack.enter_async_context(PostgresStore.open(conninfo(settings, events_database(domain))))
+        if role in ("worker", "all") and settings.verify_rate:
+            sampler = Sampler(domain, store, PostgresDatabase(place, domain), settings.verify_rate)
+            await stack.enter_async_context(sampler.running(health))
+        live = Live(settings, domain, views, keys)
+        stack.push_async_callback(live.close)
+        queries = Queries(domain, views, Past(domain, store, views.skipped), live, keys)
+        app = read_side(domain, queries, settings, health, verifier)
+        care.add(app, domain, verifier)
+        await serve(settings, app, health)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

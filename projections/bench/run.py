@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 from eventstore.link import parameters
 from infra.bench.figures import Clock, Round
 from infra.garbage import collect_rarely
+from infra.health import Health
 from infra.kafka import librdkafka
 from infra.logs import Lines
 from projections.bench.domain import AT, EVENTS_OF_EACH, Counter
@@ -51,7 +52,7 @@ async def lane(place: Place, kind: type[FaustLane] | type[DirectLane]) -> Round:
     worker = Timed(place.domain, working, publisher, Lines(place.settings.principal), lambda: None)
     worker.watch(place.events)
     try:
-        async with kind(place.settings, place.domain, worker, noted).running(), asyncio.timeout(SECONDS):
+        async with kind(place.settings, place.domain, worker, noted).running(Health()), asyncio.timeout(SECONDS):
             found: Round = await worker.done
             return found
     finally:

@@ -1,10 +1,10 @@
 """`python -m projections.console`: the web console."""
 
-import asyncio
 from contextlib import AsyncExitStack
 
 from domains.discovery import discover
 from infra import logs, settings
+from infra.beside import beside
 from infra.health import Health
 from infra.oidc import Verifier
 from infra.settings import Settings
@@ -30,12 +30,11 @@ async def main() -> None:
     health, verifier = Health(), Verifier(told)
     health.check("identity provider", verifier.unready)
     async with AsyncExitStack() as stack:
-        loading = asyncio.create_task(verifier.load_as_soon_as_possible())
-        stack.callback(loading.cancel)
+        await stack.enter_async_context(beside(health, {"issuer keys": verifier.load_as_soon_as_possible()}))
         places = {domain: await opened(stack, told, domain) for domain in discover()}
         services = await stack.enter_async_context(Services(told))
         watch, pages = Watch(places), Pages(assets.ours() | assets.vendored(told.assets))
-        await stack.enter_async_context(watch.running())
+        await stack.enter_async_context(watch.running(health))
         address = (told.address or f"https://{told.host}:{told.api_port}").rstrip("/")
         front = Front(address, Sessions(), Login(told, verifier, address), pages, watch)
         app = console(told, health, front, Reading(front, places, watch), Acts(front, services))

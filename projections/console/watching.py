@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from domains.kernel import Domain
 from eventstore.errors import EventStoreError
 from eventstore.store import EventStore
+from infra.beside import beside
+from infra.health import Health
 from projections.errors import ReadUnavailable
 from projections.rows import AnyView
 from projections.serving.tail import Tails
@@ -76,13 +78,9 @@ class Watch:
         }
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._run(), name="looks at the projections")
-        try:
+    async def running(self, health: Health) -> AsyncIterator[None]:
+        async with beside(health, {"looks at the projections": self._run()}):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def look(self) -> None:
         """Looks at all domains at once: one that does not answer keeps no other waiting."""

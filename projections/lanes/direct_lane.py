@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from domains.kernel import Domain
+from infra.beside import beside
+from infra.health import Health
 from infra.kafka import librdkafka
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
@@ -74,16 +76,13 @@ class DirectLane:
         return self._progress.problem()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, health: Health) -> AsyncIterator[None]:
         """The lane, at work inside of the block."""
         self._consumer.subscribe([self._domain.events_topic])
-        tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._progress.watch())]
         try:
-            yield
+            async with beside(health, {"lane": self._work(), "progress": self._progress.watch()}):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self._calling(self._consumer.close)
             self._thread.shutdown()
 

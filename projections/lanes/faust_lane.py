@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NoReturn
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from domains.kernel import Domain
+from infra.beside import beside
+from infra.health import Health
 from infra.kafka import MECHANISM, tls
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
@@ -28,6 +31,7 @@ BUFFERED = 4  # fetches
 GATHER_SECONDS = 0.05
 BEGIN_SECONDS = 45.0  # a rebalance may be waited for
 PAUSE_SECONDS = 0.5
+ANSWER_SECONDS = 5.0
 LARGEST_FETCH = 4 * 1024 * 1024
 
 
@@ -59,15 +63,10 @@ class FaustLane:
         return self._progress.problem()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, health: Health) -> AsyncIterator[None]:
         """The lane, at work inside of the block."""
-        tasks = [asyncio.create_task(self._keep_at_work()), asyncio.create_task(self._progress.watch())]
-        try:
+        async with beside(health, {"lane": self._keep_at_work(), "progress": self._progress.watch()}):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep_at_work(self) -> NoReturn:
         """Replaces an application that crashed, or that does not come to its beginning.
@@ -106,25 +105,33 @@ class FaustLane:
     def assigned(self) -> Collection[int]:
         if not self._began:
             return ()
-        return [
-            place.partition for place in self._app.consumer.assignment() if place.topic == self._domain.events_topic
-        ]
+        try:
+            places = self._app.consumer.assignment()
+        except ConsumerNotStarted:
+            return ()
+        return [place.partition for place in places if place.topic == self._domain.events_topic]
 
     async def ends(self) -> Mapping[int, int]:
-        if not self._began:
-            raise ReadUnavailable("faust has not begun")
         places = [TP(self._domain.events_topic, number) for number in range(self._domain.partitions)]
-        try:
-            ends = await self._app.consumer.highwaters(*places)
-        except KafkaError as error:
-            raise ReadUnavailable(f"{self._domain.events_topic}: {type(error).__name__}: {error}") from error
+        ends = await self._asked(lambda consumer: consumer.highwaters(*places))
         return {place.partition: end for place, end in ends.items()}
 
     async def begins(self, partition: int) -> int | None:
         if self._working or not self._waiting.empty():
             return None
-        position: int | None = await self._app.consumer.position(TP(self._domain.events_topic, partition))
+        place = TP(self._domain.events_topic, partition)
+        position: int | None = await self._asked(lambda consumer: consumer.position(place))
         return position
+
+    async def _asked(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        """What the consumer answers. One that stops meanwhile never does. Raises `ReadUnavailable`."""
+        if not self._began:
+            raise ReadUnavailable("faust has not begun")
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await question(self._app.consumer)
+        except (KafkaError, ConsumerNotStarted, TimeoutError) as error:
+            raise ReadUnavailable(f"{self._domain.events_topic}: {type(error).__name__}: {error}") from error
 
     async def published(self) -> int:
         """How many records the topic has had, ours and others."""

@@ -1,12 +1,12 @@
 """`python -m projections.refolding <domain>`: rebuilds views of one domain when people ask for it."""
 
 import argparse
-import asyncio
 import sys
 
 from domains.discovery import discover
 from domains.kernel import Domain
 from infra import logs, settings
+from infra.beside import beside
 from infra.health import Health
 from infra.oidc import Verifier
 from infra.settings import Settings
@@ -18,14 +18,12 @@ async def main(domain: Domain, told: Settings) -> None:
     logs.configure(told)
     health, verifier = Health(), Verifier(told)
     health.check("identity provider", verifier.unready)
-    loading = asyncio.create_task(verifier.load_as_soon_as_possible())
     rebuilds = Rebuilds(domain, told)
-    try:
-        await serve(told, rebuilding_side(domain, rebuilds, told, health, verifier), health)
-    finally:
-        await rebuilds.close()
-        loading.cancel()
-        await asyncio.gather(loading, return_exceptions=True)
+    async with beside(health, {"issuer keys": verifier.load_as_soon_as_possible()}):
+        try:
+            await serve(told, rebuilding_side(domain, rebuilds, told, health, verifier), health)
+        finally:
+            await rebuilds.close()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from domains.kernel import Domain
+from infra.beside import beside
+from infra.health import Health
 from projections import sql
 from projections.errors import ReadUnavailable
 from projections.postgres import PostgresDatabase
@@ -27,14 +29,12 @@ class Republisher:
         self._database = PostgresDatabase(conninfo, domain)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, health: Health) -> AsyncIterator[None]:
         """At work inside of the block."""
-        task = asyncio.create_task(self._work())
         try:
-            yield
+            async with beside(health, {"republishing": self._work()}):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self.close()
 
     async def close(self) -> None:

@@ -13,6 +13,8 @@ from domains.kernel import Domain, Row
 from eventstore.errors import EventStoreError, InvalidEvent
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
+from infra.beside import beside
+from infra.health import Health
 from infra.partitions import partition_of
 from projections import sql
 from projections.errors import ProjectionError
@@ -70,15 +72,12 @@ class Sampler:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self, health: Health) -> AsyncIterator[None]:
         """At work inside of the block."""
-        tasks = [asyncio.create_task(self._work(view)) for view in self.domain.views]
         try:
-            yield
+            async with beside(health, {f"samples of {view.name}": self._work(view) for view in self.domain.views}):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self.database.close()
 
     async def once(self, view: AnyView) -> int:

@@ -276,3 +276,32 @@ async def test_a_topic_with_another_number_of_partitions_is_refused(floor):
         other = KafkaTopic(floor.settings("contract-write"), topic._name, 3)
         with pytest.raises(TopicUnavailable, match="has 4 partitions, 3 are declared"):
             await other.tails(everything_is_genuine)
+
+
+class Lying(MemoryStore):
+    """A store that is told, by whoever may connect to the database, of events that are not there."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = 0
+
+    async def read_log(self, **bounds):
+        self.reads += 1
+        return await super().read_log(**bounds)
+
+    async def wait_beyond(self, position, seconds):  # noqa: ARG002
+        return position + 1_000_000
+
+
+async def test_a_head_that_is_not_there_neither_stops_the_relay_nor_keeps_it_busy(monkeypatch):
+    monkeypatch.setattr("eventstore.relay.GATHER_SECONDS", 0.05)
+    store, topic = Lying(), InMemory(PARTITIONS)
+    await filled(store, 3)
+    async with relaying(store, topic) as relay:
+        await caught_up(relay, 3)
+        before = store.reads
+        await asyncio.sleep(0.5)
+        assert 1 <= store.reads - before <= 11
+        await filled(store, 1)
+        await caught_up(relay, 4)
+    await agree(store, topic)

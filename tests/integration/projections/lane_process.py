@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 
+from infra.health import Health
 from infra.logs import Lines
 from infra.postgres import conninfo
 from infra.settings import load
@@ -22,7 +23,7 @@ async def main(lane: str, name: str) -> None:
     worker = Worker(domain, PostgresDatabase(place, domain), publisher, Lines("lane"), lambda: None)
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
-    async with LANES[lane](settings, domain, worker, PostgresDatabase(place, domain)).running():
+    async with LANES[lane](settings, domain, worker, PostgresDatabase(place, domain)).running(Health()):
         await over.wait()
 
 

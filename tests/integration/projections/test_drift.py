@@ -13,6 +13,7 @@ from domains.codec import decode
 from domains.handler import Handler, Request
 from domains.orders import domain
 from eventstore.memory import MemoryStore
+from infra.health import Health
 from infra.partitions import partition_of
 from projections import commands, verify_commands
 from projections.metrics import DRIFT_ROWS
@@ -138,7 +139,7 @@ class Sampled:
 async def sampled(live, store):
     sampled = Sampled(live, store)
     await sampled.views.open()
-    async with sampled.sampler.running():
+    async with sampled.sampler.running(Health()):
         yield sampled
     await sampled.views.close()
 

@@ -22,6 +22,7 @@ from eventstore.cloudevents import encode
 from eventstore.link import parameters
 from eventstore.migrate import connect
 from eventstore.records import Metadata, RecordedEvent
+from infra.health import Health
 from infra.kafka import librdkafka
 from infra.logs import Lines
 from infra.native.processes import plain_environment, told
@@ -207,7 +208,7 @@ async def at_work(domain, lane, settings, place):
     async with AsyncExitStack() as stack:
         for database in (folded, noted):
             stack.push_async_callback(database.close)
-        async with asyncio.timeout(60), LANES[lane](settings, domain, worker, noted).running():
+        async with asyncio.timeout(60), LANES[lane](settings, domain, worker, noted).running(Health()):
             yield
 
 
