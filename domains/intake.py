@@ -80,6 +80,8 @@ class Intake:
                         await self._some(consumer)
             except (KafkaError, OSError) as error:
                 log.warning("the commands wait: %r", error)
+            except Exception:
+                log.exception("the commands wait after an unforeseen error")
             await asyncio.sleep(PAUSE_SECONDS)
 
     @asynccontextmanager

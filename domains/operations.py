@@ -1,6 +1,7 @@
 """Commands that are answered later: accepted and published, then read from the topic and done, each exactly once."""
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ from eventstore.personal.sealing import PREFIX, DataKey, Sealed
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Exactly, Expected, Metadata, NoStream
 from infra.telemetry import about
-from infra.web import Problem
+from infra.web import BROKEN, Problem
+
+log = logging.getLogger(__name__)
 
 STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
 LOOK_SECONDS = 0.05
@@ -123,6 +126,10 @@ class Desk:
             if problem.status_code == 503:
                 raise
             return self._answered(asked, problem)
+        except Exception:
+            # The commands behind it do not wait for the domain to be mended.
+            log.exception("a command ended by an unforeseen error")
+            return self._answered(asked, BROKEN)
 
     def _answered(self, asked: Asked, problem: Problem) -> Answer:
         path = f"/v1/{self.domain.name}/{asked.id}/{asked.command}"

@@ -1,7 +1,7 @@
 """HTTP plumbing that every service shares."""
 
 from infra.web.app import Application, application
-from infra.web.problems import Problem, invalid
+from infra.web.problems import BROKEN, Problem, invalid
 from infra.web.server import run, running, serve
 
-__all__ = ["Application", "Problem", "application", "invalid", "run", "running", "serve"]
+__all__ = ["BROKEN", "Application", "Problem", "application", "invalid", "run", "running", "serve"]

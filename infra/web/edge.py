@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.telemetry import CONTEXT, RequestContext, begin
 from infra.web.access import DURATIONS, AccessLog
 from infra.web.cycle import Cycle
-from infra.web.problems import Problem, instance_of
+from infra.web.problems import BROKEN, Problem, instance_of
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,6 @@ class Edge:
             await exchange.refuse(BROKEN)
 
 
-BROKEN = Problem(500, "internal-error", "something broke; the request id finds the log lines")
 LATE = Problem(504, "gateway-timeout", "the caller has given up meanwhile; it may or may not have acted")
 STOPPING = Problem(503, "service-unavailable", "the service stops", headers={"retry-after": "1", **CLOSE})
 

@@ -58,6 +58,9 @@ def title_of(slug: str) -> str:
     return known.title if known else slug.replace("-", " ").capitalize()
 
 
+BROKEN = Problem(500, "internal-error", "something broke; the request id finds the log lines")
+
+
 def problem_of(error: StarletteHTTPException) -> Problem:
     """The problem that a framework's own error stands for."""
     if isinstance(error, Problem):

@@ -102,6 +102,19 @@ async def test_what_the_business_refuses_is_the_answer(desk):
     assert told["body"]["request_id"] == "r-1"
 
 
+async def test_what_the_domain_did_not_foresee_is_an_answer_without_what_broke(desk, monkeypatch, caplog):
+    async def broken(_):
+        return 1 / 0
+
+    id = await desk.accept(asked(), "ann")
+    monkeypatch.setattr(Handler, "handle", lambda _, asked: broken(asked))
+    await desk.do(desk.publish.records[0][1])
+    told = await answer(desk, id)
+    assert (told["status"], told["body"]["type"].rpartition("/")[2]) == (500, "internal-error")
+    assert "division" not in json.dumps(told)
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_a_version_that_was_demanded_is_demanded_later(desk):
     id = await desk.accept(asked(expected=Exactly(3)), "ann")
     await desk.do(desk.publish.records[0][1])
