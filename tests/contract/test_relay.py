@@ -278,6 +278,27 @@ async def test_a_topic_with_another_number_of_partitions_is_refused(floor):
             await other.tails(everything_is_genuine)
 
 
+@pytest.mark.parametrize(
+    ("bytes_each", "sizes"), [(100, [250, 500, 1000, 2000, 2000]), (100_000, [250, 83, 83, 83])], ids=["small", "large"]
+)
+async def test_pages_grow_with_what_waits_and_are_bounded_in_bytes(monkeypatch, bytes_each, sizes):
+    store, topic, asked = MemoryStore(), InMemory(PARTITIONS), []
+    data = b'"%s"' % (bytes_each * b"x")
+    for _ in range(sum(sizes)):
+        await store.append(Append("orders-1", [NewEvent("orders.X.v1", data, MOMENT)], Any()))
+    read_log = store.read_log
+
+    async def noted(*, limit, **more):
+        asked.append(limit)
+        return await read_log(limit=limit, **more)
+
+    monkeypatch.setattr(store, "read_log", noted)
+    async with relaying(store, topic) as relay:
+        await caught_up(relay, sum(sizes))
+    assert asked[: len(sizes)] == sizes
+    await agree(store, topic)
+
+
 class Lying(MemoryStore):
     """A store that is told, by whoever may connect to the database, of events that are not there."""
 
