@@ -101,6 +101,7 @@ class FaustLane:
         finally:
             self._began = False
             await self._app.stop()
+            self._app.consumer.dispose()
 
     def assigned(self) -> Collection[int]:
         if not self._began:

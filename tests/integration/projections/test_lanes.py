@@ -1,6 +1,7 @@
 """Each lane gives each event to each row once, whoever is killed, stopped or joins meanwhile."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from random import Random
 from time import monotonic
 from uuid import uuid4
 
+import psutil
 import psycopg
 import pytest
 from aiokafka.client import AIOKafkaClient
@@ -251,6 +253,26 @@ async def test_a_lane_that_begins_before_the_broker_does_works_as_soon_as_that_i
             await door.knocked_at(3)
             door.opened = True
             await all_are_counted(place, 5)
+
+
+async def test_faust_that_cannot_begin_leaves_nothing_open(floor, monkeypatch, tmp_path, caplog):
+    monkeypatch.chdir(tmp_path)  # where faust makes a folder
+    monkeypatch.setattr(faust_lane, "PAUSE_SECONDS", 0.01)
+    domain, open_files = counting("unbegun"), psutil.Process().num_fds
+
+    async def begun_anew(times):
+        while caplog.text.count("begun anew") < times:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        return open_files()
+
+    async with Door(floor.settings("unbegun-read").kafka_bootstrap) as door:
+        settings = floor.settings("unbegun-read").model_copy(update={"kafka_bootstrap": door.address})
+        async with asyncio.timeout(60), faust_lane.FaustLane(settings, domain, None, None).running(Health()):
+            gc.disable()
+            try:
+                assert await begun_anew(2) + 10 > await begun_anew(12)
+            finally:
+                gc.enable()
 
 
 class Door:
