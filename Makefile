@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 # Tests of the gateway and of the whole system; the other lane of `make test` has all the rest. The last ones keep a system
 # up until the end.
 WHOLE := tests/integration/gateway tests/e2e
+PACKAGES := domains eventstore projections gateway infra
 # What holds at any issuer.
 IDENTITY := $(addprefix tests/integration/gateway/test_,identity.py login.py tokens.py) tests/e2e/test_identity.py
 
@@ -25,7 +26,8 @@ PIP := $(BIN)/pip --disable-pip-version-check
 install = $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) || $(PIP) --python $(1)/bin/python install --quiet $(2)
 locked = $(call install,$(1),--require-hashes -r infra/locks/$(2).txt)
 
-# A stamp is written last, so that a broken installation is repeated.
+# A stamp is written last, so that a broken installation is repeated. Compiled once: where Python is told to keep no
+# bytecode, as in many containers, each process would compile all that it loads, which takes longer than all else that it does.
 $(VENV)/runtime.stamp: infra/locks/runtime.txt infra/locks/java.txt infra/locks/uv.txt pyproject.toml
 	@echo "installing what infra/locks names"
 	@$(PYTHON) -m venv $(VENV)
@@ -34,6 +36,7 @@ $(VENV)/runtime.stamp: infra/locks/runtime.txt infra/locks/java.txt infra/locks/
 	@java -version >/dev/null 2>&1 || { $(call locked,$(VENV),java); }
 	@$(call locked,$(VENV),build)
 	@$(call install,$(VENV),--no-deps --no-build-isolation -e .)
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib $(PACKAGES)
 	@touch $@
 
 $(VENV)/dev.stamp: infra/locks/dev.txt $(VENV)/client.stamp
