@@ -63,7 +63,7 @@ def counted_for(connection: Connection[Any], declared: Mapping[str, Table], *, r
     """The tables for which the positions count; before the first event of all, whatever is declared."""
     found = connection.execute(sql.text("counted"), {"projection": PROJECTION}).fetchone()
     rows = connection.execute(sql.text("positions"), {"projection": PROJECTION}).fetchall()
-    if not any(position for _, position, _ in rows):
+    if not any(position for _, position, *_ in rows):
         return set() if recorded else {table.name for table in declared.values()}
     if found is None or found[0] is None:
         return {name for (name,) in connection.execute(sql.text("known_tables"))}

@@ -1,5 +1,6 @@
 """The read database on PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -23,20 +24,26 @@ PROJECTION = "views"
 PAUSED = " -c idle_in_transaction_session_timeout=8s"
 # What fails again whenever it is tried: the server says so, or a value can't even be sent.
 UNFIT = (DataError, IntegrityError, ProgramLimitExceeded, ValueError, TypeError, AttributeError)
-POSITIONS, ADVANCE, LOCK, FRESH, COUNTED, PARKED = (
-    sql.text(name) for name in ("positions", "advance", "lock", "fresh", "counted", "parked_count")
+POSITIONS, ADVANCE, TOUCH, LOCK, FRESH, COUNTED, PARKED = (
+    sql.text(name) for name in ("positions", "advance", "touch", "lock", "fresh", "counted", "parked_count")
 )
 
 
 class PostgresDatabase:
-    """One connection, opened when needed and thrown away when broken. One transaction at a time."""
+    """One connection, opened when needed and thrown away when broken. One transaction at a time; others wait."""
 
     def __init__(self, conninfo: str, domain: Domain) -> None:
         self._conninfo, self._tables = conninfo, tables(domain)
         self._connection: AsyncConnection[Any] | None = None
+        self._one = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
+        async with self._one, self._begun() as begun:
+            yield begun
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator["PostgresTransaction"]:
         try:
             connection = await self._open()
             async with connection.transaction():
@@ -84,7 +91,7 @@ class PostgresTransaction:
 
     async def positions(self) -> Mapping[int, Mark]:
         rows = await (await self.execute(POSITIONS, {"projection": self._projection})).fetchall()
-        return {row["partition"]: Mark(row["position"], row["offset"]) for row in rows}
+        return {row["partition"]: Mark(row["position"], row["offset"], row["touched"]) for row in rows}
 
     async def lock(self, view: AnyView) -> None:
         await self.execute(LOCK, {"table": self._tables[view.name].name})
@@ -128,3 +135,6 @@ class PostgresTransaction:
             if counted is not None and counted["views"] != self._views:
                 raise Superseded(f"the positions now count for {counted['views']}, not for {self._views}")
             raise Fenced(f"partition {partition} is no longer at {old.position}")
+
+    async def touch(self) -> None:
+        await self.execute(TOUCH, {"projection": self._projection})

@@ -1,6 +1,6 @@
 """Folds a batch of events into rows, and commits rows, positions and what is parked in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from projections.errors import RowRefused
@@ -9,18 +9,32 @@ from projections.parking import Waiting
 from projections.placed import Placed
 from projections.rows import AnyView, Mark, ReadDatabase
 
+# An event, and the position that its partition had passed.
+Misplaced = tuple[Placed, int]
+
 
 @dataclass(slots=True)
 class Applied:
     """What a batch did: the rows it changed, by view, and the keys of rows that events seen before had changed.
 
     `parked` are the events that it set aside, by view; those with an error have failed, the others wait behind one.
+    `others` is how often other workers had been noticed by then, `alone` whether this batch noticed none.
     """
 
     changed: dict[str, Rows] = field(default_factory=dict)
     seen: dict[str, set[str]] = field(default_factory=dict)
     fresh: list[Placed] = field(default_factory=list)
+    misplaced: list[Misplaced] = field(default_factory=list)
     parked: dict[str, list[Waiting]] = field(default_factory=dict)
+    others: int = 0
+    alone: bool = True
+
+
+SetAside = Callable[[Sequence[Misplaced]], Awaitable[None]]
+
+
+async def nothing(_: Sequence[Misplaced]) -> None:
+    """For sources in which nothing can be misplaced."""
 
 
 class Projector:
@@ -28,47 +42,75 @@ class Projector:
 
     def __init__(self, views: Sequence[AnyView], database: ReadDatabase) -> None:
         self._views, self._database = views, database
+        self._marks: Mapping[int, Mark] | None = None
+        self._others = 0
 
-    async def apply(self, batch: Sequence[Placed]) -> Applied:
+    async def apply(self, batch: Sequence[Placed], set_aside: SetAside = nothing) -> Applied:
         """Folds what was not seen before; each event changes each row once, however often it comes.
 
-        An event that a view can't fold, or whose row its table can't hold, parks its key, and later events of that
-        key wait behind it; all others are folded. Raises `Fenced` or `ReadUnavailable`; then nothing was written.
+        What can't be an event where it stands is handed to `set_aside` before anything is committed. An event that a
+        view can't fold, or whose row its table can't hold, parks its key, and later events of that key wait behind it;
+        all others are folded. Raises `Fenced` or `ReadUnavailable`; then nothing was written.
         """
         try:
-            return await self._apply(batch, save_all)
+            return await self._apply(batch, save_all, set_aside)
         except RowRefused:
-            return await self._apply(batch, save_each)
+            return await self._apply(batch, save_each, set_aside)
 
     async def marks(self) -> Mapping[int, Mark]:
         """How far each partition is. Raises `ReadUnavailable`."""
         async with self._database.transaction() as transaction:
             return await transaction.positions()
 
-    async def _apply(self, batch: Sequence[Placed], save: Save) -> Applied:
+    async def others(self) -> int:
+        """How often other workers have been noticed by now: positions were not where we had left them."""
+        async with self._database.transaction() as transaction:
+            self._notice(await transaction.positions())
+        return self._others
+
+    def _notice(self, known: Mapping[int, Mark]) -> bool:
+        alone = known == self._marks
+        self._others += not alone
+        self._marks = known
+        return alone
+
+    async def _apply(self, batch: Sequence[Placed], save: Save, set_aside: SetAside) -> Applied:
         async with self._database.transaction() as transaction:
             known = await transaction.positions()
+            alone, self._marks = self._notice(known), None
             applied = sift(self._views, batch, known)
+            if applied.misplaced:
+                await set_aside(applied.misplaced)
             for view in self._views:
                 rows, waiting = await fold(transaction, view, applied.fresh, save)
                 applied.changed[view.name] = rows
                 if waiting:
                     applied.parked[view.name] = waiting
                     await transaction.parking(view).park(waiting)
+            now = dict(known)
             for partition, last in lasts(applied.fresh).items():
-                mark = Mark(last.position, last.offset)
-                await transaction.advance(partition, known[partition], mark, last.recorded_at)
+                now[partition] = known[partition]._replace(position=last.position, offset=last.offset)
+                await transaction.advance(partition, known[partition], now[partition], last.recorded_at)
+        self._marks, applied.others, applied.alone = now, self._others, alone
         return applied
 
 
 def sift(views: Sequence[AnyView], batch: Sequence[Placed], known: Mapping[int, Mark]) -> Applied:
-    """The events that were not seen before, in order; of the others, the keys of the rows that they touch."""
-    reached = {partition: mark.position for partition, mark in known.items()}
+    """The events that were not seen before, in order; of repeats, the keys of the rows that they touch.
+
+    In a partition positions rise with the offsets; so a repeat stands at an offset that was passed, and anything else
+    is no event of ours.
+    """
+    reached: dict[int, Mark | Placed] = dict(known)
     applied = Applied()
     for placed in batch:
-        if (position := placed.position) > reached[placed.partition]:
-            reached[placed.partition] = position
+        before = reached[placed.partition]
+        if placed.position > before.position:
+            reached[placed.partition] = placed
             applied.fresh.append(placed)
+            continue
+        if placed.offset > before.offset:
+            applied.misplaced.append((placed, before.position))
             continue
         for view in views:
             if (touched := touched_by(view, placed)) is not None and touched[0] is not None:

@@ -13,9 +13,8 @@ from infra.kafka import librdkafka
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.placed import Headers
-from projections.projector import Applied
 from projections.records import DeadLetter
-from projections.rows import AnyView, ReadDatabase, ordered
+from projections.rows import AnyView
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +32,13 @@ RELIABLE: dict[str, Any] = {
 ONLY_PARTITION, BY_KEY = 0, -1
 
 
+Changed = tuple[AnyView, Mapping[str, Row | None]]
+
+
 class Publisher(Protocol):
     """Where rows and dead letters go."""
 
-    async def rows(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
+    async def rows(self, *changed: Changed) -> None:
         """The rows as they are now; None: there is none. Raises `ReadUnavailable`."""
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
@@ -52,9 +54,9 @@ class KafkaPublisher:
         self._failure: KafkaError | None = None
         self._producer = Producer(librdkafka(settings, **RELIABLE, on_delivery=self._delivered), logger=log)
 
-    async def rows(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
-        topic = self._domain.view_topic(view)
-        await self._send((topic, key.encode(), row_json(row), JSON, BY_KEY) for key, row in rows.items())
+    async def rows(self, *changed: Changed) -> None:
+        each = ((self._domain.view_topic(view), key, row) for view, rows in changed for key, row in rows.items())
+        await self._send((topic, key.encode(), row_json(row), JSON, BY_KEY) for topic, key, row in each)
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         topic = self._domain.dead_letter_topic
@@ -83,22 +85,3 @@ class KafkaPublisher:
 
 def row_json(row: Row | None) -> bytes | None:
     return None if row is None else to_json(row)
-
-
-async def publish(domain: Domain, database: ReadDatabase, publisher: Publisher, applied: Applied) -> None:
-    """Publishes what a batch changed, and again what its repeats had changed.
-
-    A shared row may have been changed by another worker meanwhile, and a repeated one long ago: these are read
-    anew, and kept from changing until they are published, so that the last record of a key is its newest row.
-    """
-    for view in domain.views:
-        changed = applied.changed.get(view.name, {})
-        again = applied.seen.get(view.name, set()) | (changed.keys() if view.shared else set())
-        if again:
-            async with database.transaction() as transaction:
-                if view.shared:
-                    await transaction.lock(view)
-                held = await transaction.load(view, ordered(again))
-                await publisher.rows(view, {key: held.get(key) for key in again})
-        if own := {key: row for key, row in changed.items() if key not in again}:
-            await publisher.rows(view, own)

@@ -1,6 +1,6 @@
 """Judges the records of an events topic: ours with its event, or set aside with a reason."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +12,6 @@ from eventstore.cloudevents import decode, glance
 from eventstore.errors import RecordError
 from infra.partitions import partition_of
 from projections.placed import Arrived, Headers, Placed
-from projections.rows import Mark
 
 ORIGIN = "headrace-origin-"
 REASON, FAILED_AT = "headrace-reason", "headrace-failed-at"
@@ -74,32 +73,22 @@ def read(domain: Domain, recorded: Told) -> Event | UnreadableEvent:
 
 
 def sorted_out(
-    judged: Iterable[tuple[Arrived, Placed | DeadLetter]], marks: Mapping[int, Mark], most: int
+    judged: Iterable[tuple[Arrived, Placed | DeadLetter]], most: int
 ) -> tuple[list[Placed], list[DeadLetter]]:
-    """Our events in their order, and what is none of them.
-
-    `marks` is how far the partitions are, `most` the highest position that can have been published. In a partition
-    positions rise with the offsets; so a repeat stands at an offset that was passed, and anything else is no event.
-    """
-    reached: dict[int, Mark | Placed] = dict(marks)
+    """Events in their order, and what is none; `most` is the highest position that can have been published."""
     good, bad = list[Placed](), list[DeadLetter]()
     for record, one in judged:
         if isinstance(one, DeadLetter):
             bad.append(one)
-        elif reached[one.partition].position < one.position <= most:
-            reached[one.partition] = one
-            good.append(one)
-        elif why := misplaced(one, reached[one.partition], most):
+        elif one.position > most:
+            why = f"its position {one.position} can't have been published yet: the topic has no more than {most}"
             bad.append(DeadLetter(record, why))
         else:
             good.append(one)
     return good, bad
 
 
-def misplaced(event: Placed, reached: Mark | Placed, most: int) -> str | None:
-    """Why an event can't stand where it stands, or None."""
-    if event.position <= reached.position and event.offset > reached.offset:
-        return f"its position {event.position} was passed: the partition is at {reached.position}"
-    if event.position > most:
-        return f"its position {event.position} can't have been published yet: the topic has no more than {most}"
-    return None
+def passed(event: Placed, position: int) -> DeadLetter:
+    """Of an event that stands where its partition had passed its position."""
+    assert isinstance(event.came, Arrived)  # noqa: S101  # nothing else has an offset
+    return DeadLetter(event.came, f"its position {event.position} was passed: the partition is at {position}")

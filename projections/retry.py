@@ -71,6 +71,7 @@ class Retry:
             folded = Folded([self._placed(event) for event in await parking.queue(spot)])
             folded.fold(view, spot.name, (await transaction.load(view, [spot.name])).get(spot.name))
             await save_each(transaction, view, {spot.name: folded})
+            await transaction.touch()
             return await settle(parking, spot, folded.events[: len(folded.rows)], folded.waiting(spot)[:1])
 
     async def _hand_on(self, view: AnyView, spot: Spot) -> tuple[int, bool]:
@@ -105,7 +106,7 @@ class Retry:
             parked = await locked(parking, view, spot)
             if not spot.of_stream:
                 row = (await transaction.load(view, [spot.name])).get(spot.name)
-                await self._publisher.rows(view, {spot.name: row})
+                await self._publisher.rows((view, {spot.name: row}))
             if parked.events:
                 return parked
             await parking.free(spot)

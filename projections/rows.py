@@ -18,6 +18,7 @@ class Mark(NamedTuple):
 
     position: int = 0
     offset: int = -1
+    touched: int = 0
 
 
 class Transaction(Protocol):
@@ -43,6 +44,9 @@ class Transaction(Protocol):
 
     async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:
         """Moves a position. Raises `Fenced` when it is not where we believe it is."""
+
+    async def touch(self) -> None:
+        """Lets a worker know that rows were changed by somebody else."""
 
 
 class ReadDatabase(Protocol):
@@ -111,6 +115,9 @@ class MemoryTransaction:
         if self.progress[partition] != old:
             raise Fenced(f"partition {partition} is at {self.progress[partition]}, not at {old}")
         self.progress[partition] = new
+
+    async def touch(self) -> None:
+        self.progress[0] = self.progress[0]._replace(touched=self.progress[0].touched + 1)
 
 
 def copied(rows: Mapping[str, dict[str, Row]]) -> dict[str, dict[str, Row]]:

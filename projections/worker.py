@@ -1,37 +1,35 @@
 """Works batches of records, whichever lane they come by: judged, folded, published, and only then acknowledged."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
 from domains.kernel import Domain
 from eventstore.relay import IN_FLIGHT
 from infra.logs import Lines
 from infra.telemetry import about
-from projections.errors import Fenced, ProjectionError
 from projections.metrics import BATCH_EVENTS, BATCH_SECONDS, COMMIT_SECONDS, DEAD, EVENTS, POSITION
+from projections.patience import Patience
 from projections.placed import Arrived, Placed
-from projections.projector import Applied, Projector, lasts
-from projections.publish import Publisher, publish
-from projections.records import DeadLetter, judge, sorted_out
+from projections.projector import Applied, Misplaced, Projector, lasts
+from projections.publication import Done, Publication
+from projections.publish import Publisher
+from projections.records import DeadLetter, judge, passed, sorted_out
 from projections.rows import ReadDatabase
 
 log = logging.getLogger(__name__)
 
-PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SLOW_SECONDS, STUCK_SECONDS = 8.0, 50.0
 IN_HAND = 500_000  # objects: more than the batches in hand hold, so that what really leaks is found
 
-T = TypeVar("T")
 Judged = Sequence[tuple[Arrived, Placed | DeadLetter]]
 Published = Callable[[], Awaitable[int]]
 
 
 class Worker:
-    """Works batch by batch, one at a time."""
+    """Folds batch by batch, one at a time, and publishes beside that."""
 
     def __init__(  # noqa: PLR0917
         self,
@@ -42,16 +40,16 @@ class Worker:
         moved: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._domain, self._database, self._publisher, self._moved = domain, database, publisher, moved
-        self._projector, self._lines, self._clock = Projector(domain.views, database), lines, clock
+        self._domain, self._publisher, self._moved, self._lines = domain, publisher, moved, lines
+        self._projector = Projector(domain.views, database)
+        self._publication = Publication(domain, self._projector, database, publisher)
+        self._folding, self._publishing = Patience(clock), Patience(clock)
         self._dead = DEAD.labels(domain.name)
         self._most = 0
-        self._problem: str | None = None
-        self._step: tuple[str, float] | None = None
 
     def problem(self) -> str | None:
-        """Why nothing is folded now, or None."""
-        return self._problem or self._lasting(SLOW_SECONDS)
+        """Why nothing is folded or published now, or None."""
+        return self._folding.problem or self._publishing.problem or self._lasting(SLOW_SECONDS)
 
     def stuck(self) -> str | None:
         """What neither ends nor fails, though all that it waits for is bounded in time; only a new process helps."""
@@ -61,68 +59,50 @@ class Worker:
         """What records are. Any thread may ask, also while a batch is worked."""
         return [(record, judge(self._domain, record)) for record in records]
 
-    async def work(self, judged: Judged, published: Published) -> None:
-        """Works until rows are committed and published, whatever fails meanwhile; the batch may then be acknowledged.
+    async def work(self, judged: Judged, published: Published, done: Done) -> None:
+        """Works until rows are committed, whatever fails meanwhile; `done`: published, too, and may be acknowledged.
 
         What is none of our events is set aside first, so that it is never lost; a crash may set it aside once more.
         """
-        good = await self._patiently(partial(self._sort_out, judged, published))
-        if good:
-            await self._patiently(partial(self._fold, good))
+        await self._publication.room()
+        good = await self._folding.until_done(partial(self._sort_out, judged, published))
+        applied = await self._folding.until_done(partial(self._fold, good)) if good else Applied()
+        self._publication.add(applied, done)
+
+    async def publish(self) -> NoReturn:
+        """Runs beside the lane."""
+        await self._publication.run(self._publishing)
 
     def _lasting(self, most: float) -> str | None:
-        if self._step is None or (lasts := self._clock() - self._step[1]) < most:
-            return None
-        return f"{self._step[0]} takes {lasts:.0f} s"
-
-    def _begin(self, step: str) -> None:
-        self._step = (step, self._clock())
-
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Repeats some work until it succeeds."""
-        failures = 0
-        while True:
-            try:
-                done = await work()
-                self._problem = None
-                return done
-            except Fenced as error:
-                log.info("another worker was faster: %s", error)
-            except ProjectionError as error:
-                self._problem = str(error)
-                log.warning("the projection waits: %s", error)
-            except Exception as error:
-                self._problem = f"{type(error).__name__}: {error}"
-                log.exception("the projection waits after an unforeseen error")
-            finally:
-                self._step = None
-            await asyncio.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
-            failures += 1
+        return self._folding.lasting(most) or self._publishing.lasting(most)
 
     async def _sort_out(self, judged: Judged, published: Published) -> list[Placed]:
         """The events of a batch, after everything else in it was set aside."""
         if max((one.position for _, one in judged if isinstance(one, Placed)), default=0) > self._most:
-            self._begin("asking for the ends of the topic")
+            self._folding.begin("asking for the ends of the topic")
             self._most = await published() + IN_FLIGHT
-        self._begin("reading the positions")
-        good, bad = sorted_out(judged, await self._projector.marks(), self._most)
+        good, bad = sorted_out(judged, self._most)
         if bad:
-            self._begin("setting records aside")
-            await self._publisher.dead(bad)
+            await self._set_aside(bad)
+        return good
+
+    async def _passed(self, misplaced: Sequence[Misplaced]) -> None:
+        await self._set_aside([passed(*one) for one in misplaced])
+
+    async def _set_aside(self, bad: Sequence[DeadLetter]) -> None:
+        self._folding.begin("setting records aside")
+        await self._publisher.dead(bad)
         for letter in bad:
             log.warning("set aside %s: %s", letter.origin, letter.reason)
         self._dead.inc(len(bad))
-        return good
 
-    async def _fold(self, events: Sequence[Placed]) -> None:
+    async def _fold(self, events: Sequence[Placed]) -> Applied:
         with BATCH_SECONDS.labels(self._domain.name).time():
-            self._begin("folding and committing a batch")
+            self._folding.begin("folding and committing a batch")
             with COMMIT_SECONDS.labels(self._domain.name).time():
-                applied = await self._projector.apply(events)
+                applied = await self._projector.apply(events, self._passed)
             self._moved()
             tell_parked(applied)
-            self._begin("publishing rows")
-            await publish(self._domain, self._database, self._publisher, applied)
         EVENTS.labels(self._domain.name).inc(len(applied.fresh))
         BATCH_EVENTS.labels(self._domain.name).observe(len(events))
         if log.isEnabledFor(logging.DEBUG):
@@ -130,6 +110,7 @@ class Worker:
                 self._lines.write(folded(event))
         for partition, last in lasts(applied.fresh).items():
             POSITION.labels(self._domain.name, partition).set(last.position)
+        return applied
 
 
 def tell_parked(applied: Applied) -> None:

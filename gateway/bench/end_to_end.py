@@ -26,7 +26,7 @@ def http(connections: Connections = 32, seconds: Seconds = 3.0, rounds: Rounds =
     """Send commands end to end, a process for each role, beside FastAPI with the same body model and the same TLS."""
     with clear_errors():
         told("starting the servers")
-        with opened(here(), SERVERS, write_side=True) as place, Client() as client:
+        with opened(here(), SERVERS, ("write",)) as place, Client() as client:
             found = compared(measured(place, client, connections, seconds, rounds))
     surroundings = {"cpus": os.cpu_count(), "python": platform.python_version()}
     show("http", found | {"connections": connections, "environment": surroundings}, as_json)
@@ -40,9 +40,8 @@ def measured(place: Place, client: Client, *asked: float) -> dict[str, list[tupl
     connections, seconds, rounds = int(asked[0]), asked[1], int(asked[2])
     taken: dict[str, list[tuple[Heard, Sequence[str]]]] = {OURS: [], HELLO: []}
     running = {name: place.running(name) for name in (place.service, *SERVERS)}
-    service = f"https://127.0.0.1:{running[place.service].port}"
     with ExitStack() as stack:
-        front = stack.enter_context(place.gateway_of({place.domain.name: {"write": service}}))
+        front = stack.enter_context(place.gateway_of({place.domain.name: place.sides("write")}))
         other = stack.enter_context(place.hello())
         pids = (front.pid, *(server.pid for server in running.values()))
         ours = replace(place.load(front, connections, seconds), processes=pids)

@@ -6,7 +6,7 @@ import ssl
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import get_context
@@ -217,4 +217,8 @@ class Client:
 
     def ask(self, load: Load) -> Heard:
         """The answers. Raises `ConnectionError`, or `TimeoutError` when some do not come."""
-        return self._pool.submit(asked, load).result()
+        return self.begin(load).result()
+
+    def begin(self, load: Load) -> Future[Heard]:
+        """The same, without waiting for it."""
+        return self._pool.submit(asked, load)

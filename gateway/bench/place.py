@@ -126,6 +126,10 @@ class Place:
         with self._process("hello", [sys.executable, "-m", "gateway.bench.hello"], port, environment) as server:
             yield server
 
+    def sides(self, *sides: str) -> dict[str, str]:
+        """Where these sides of the domain answer."""
+        return {side: f"https://127.0.0.1:{self.running(f'{self.domain.name}-{side}').port}" for side in sides}
+
     def running(self, name: str) -> Server:
         """A component of the system."""
         process = self.system.state.running(name)
@@ -184,15 +188,15 @@ class Place:
 
 
 @contextmanager
-def opened(system: Native, servers: Collection[str] = (), *, write_side: bool = False) -> Iterator[Place]:
-    """A system of its own in a folder that goes afterwards: an issuer, these servers, a domain's write side."""
+def opened(system: Native, servers: Collection[str] = (), sides: Collection[str] = ()) -> Iterator[Place]:
+    """A system of its own in a folder that goes afterwards: an issuer, these servers, these sides of a domain."""
     domain, *_ = asked_of(discover())
     with TemporaryDirectory(prefix="bench-", dir=system.folder) as folder:
         # PostgreSQL is another user than root.
         Path(folder).chmod(0o755)
         own = Native(Path(folder), system.plan, system.cache)
         try:
-            own.up(only={ISSUER, *servers, *([f"{domain.name}-write"] if write_side else [])})
+            own.up(only={ISSUER, *servers, *(f"{domain.name}-{side}" for side in sides)})
             scopes = [scope for scope in own.plan.scopes if scope.startswith(f"{domain.name}:")]
             yield Place(own, Path(folder), domain, token(own.settings(OPERATOR), scopes))
         finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -19,6 +20,7 @@ from projections.lanes.direct_lane import MOST, DirectLane
 from projections.lanes.faust_lane import FaustLane, application
 from projections.placed import Arrived
 from projections.postgres import PostgresDatabase
+from projections.publication import Done
 from projections.publish import KafkaPublisher
 from projections.tables import Table
 from projections.worker import IN_HAND, Judged, Published, Worker
@@ -37,9 +39,12 @@ class Timed(Worker):
         self.clock.begin()
         return super().judged(records)
 
-    async def work(self, judged: Judged, published: Published) -> None:
-        await super().work(judged, published)
-        self.left -= len(judged)
+    async def work(self, judged: Judged, published: Published, done: Done) -> None:
+        await super().work(judged, published, partial(self._count, len(judged), done))
+
+    def _count(self, records: int, done: Done) -> None:
+        done()
+        self.left -= records
         if self.left <= 0 and not self.done.done():
             self.done.set_result(self.clock.round(self.events))
 

@@ -80,7 +80,10 @@ class DirectLane:
         """The lane, at work inside of the block."""
         self._consumer.subscribe([self._domain.events_topic])
         try:
-            async with beside(health, {"lane": self._work(), "progress": self._progress.watch()}):
+            async with beside(
+                health,
+                {"lane": self._work(), "progress": self._progress.watch(), "publication": self._worker.publish()},
+            ):
                 yield
         finally:
             await self._calling(self._consumer.close)
@@ -128,14 +131,14 @@ class DirectLane:
             taking = self._calling(self._take) if len(batch) >= MANY else None
             if not batch:
                 continue
-            await self._worker.work(batch, self.published)
-            done = {record.partition: record.offset + 1 for record, _ in batch}
-            for partition, offset in done.items():
+            began = time.monotonic()
+            passed = {record.partition: record.offset + 1 for record, _ in batch}
+            await self._worker.work(batch, self.published, partial(self._done, passed))
+            for partition, offset in passed.items():
                 self._progress.worked(partition, offset)
-            self._calling(partial(self._acknowledge, done))
             if 1 < len(batch) < MANY:
-                # A busy topic is worked in larger batches; a lone event never waits.
-                await asyncio.sleep(GATHER_SECONDS)
+                # A busy topic is worked in larger batches; a lone event never waits, nor what waited for a batch.
+                await asyncio.sleep(began + GATHER_SECONDS - time.monotonic())
 
     def _take(self) -> Judged:
         """What there is, as soon as there is something; nothing after a while."""
@@ -152,9 +155,12 @@ class DirectLane:
             self._refused = None
         return self._worker.judged(map(partial(arrived, self._domain.events_topic), records))
 
-    def _acknowledge(self, done: Mapping[int, int]) -> None:
+    def _done(self, passed: Mapping[int, int]) -> None:
+        self._calling(partial(self._acknowledge, passed))
+
+    def _acknowledge(self, passed: Mapping[int, int]) -> None:
         """The offsets are a hint: what is lost of them comes again, and is passed over."""
-        places = [TopicPartition(self._domain.events_topic, number, offset) for number, offset in done.items()]
+        places = [TopicPartition(self._domain.events_topic, number, offset) for number, offset in passed.items()]
         try:
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:

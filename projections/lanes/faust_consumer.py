@@ -14,10 +14,34 @@ class Whole:
         return iter(fetched.items())
 
 
+class Fetches(asyncio.Queue[Sequence[Any]]):
+    """Waiting fetches, full when their records have so many bytes: small ones never wait outside, where they age."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._bytes = 0
+
+    def full(self) -> bool:
+        return self._bytes >= self.maxsize
+
+    def _put(self, item: Sequence[Any]) -> None:
+        self._bytes += size(item)
+        super()._put(item)
+
+    def _get(self) -> Sequence[Any]:
+        item: Sequence[Any] = super()._get()
+        self._bytes -= size(item)
+        return item
+
+
+def size(records: Sequence[Any]) -> int:
+    return sum(len(record.value) for record in records if record.value is not None)
+
+
 class Straight(Consumer):  # type: ignore[misc]  # faust has no types that we follow
     """Everything but the way of a record is faust's: groups, rebalances, fetching and the commits of offsets."""
 
-    def __init__(self, waiting: asyncio.Queue[Any], *given: Any, **more: Any) -> None:
+    def __init__(self, waiting: Fetches, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
         self.scheduler = Whole()
         self._waiting = waiting

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from infra.health import Health
 from infra.kafka import MECHANISM, tls
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
-from projections.lanes.faust_consumer import Straight
+from projections.lanes.faust_consumer import Fetches, Straight
 from projections.lanes.progress import Freshness, Progress
 from projections.placed import Arrived
 from projections.postgres import PROJECTION
@@ -27,7 +28,7 @@ from projections.worker import Worker
 log = logging.getLogger(__name__)
 
 MOST = 4000
-BUFFERED = 4  # fetches
+BUFFERED_BYTES = 8 * 1024 * 1024
 GATHER_SECONDS = 0.05
 BEGIN_SECONDS = 45.0  # a rebalance may be waited for
 PAUSE_SECONDS = 0.5
@@ -49,7 +50,7 @@ class FaustLane:
 
     def _replace(self) -> None:
         """An application that has not begun yet: one that has crashed can't begin again."""
-        self._waiting = asyncio.Queue[Any](BUFFERED)
+        self._waiting = Fetches(BUFFERED_BYTES)
         self._app = application(self._settings, f"{self._domain.name}.{PROJECTION}.v1", broker_max_poll_records=MOST)
         topic = self._app.topic(
             self._domain.events_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
@@ -65,7 +66,10 @@ class FaustLane:
     @asynccontextmanager
     async def running(self, health: Health) -> AsyncIterator[None]:
         """The lane, at work inside of the block."""
-        async with beside(health, {"lane": self._keep_at_work(), "progress": self._progress.watch()}):
+        async with beside(
+            health,
+            {"lane": self._keep_at_work(), "progress": self._progress.watch(), "publication": self._worker.publish()},
+        ):
             yield
 
     async def _keep_at_work(self) -> NoReturn:
@@ -141,17 +145,22 @@ class FaustLane:
     async def _work(self) -> None:
         while True:
             batch = list(await self._waiting.get())
-            self._working = True
+            self._working, began = True, time.monotonic()
             while len(batch) < MOST and not self._waiting.empty():
                 batch += self._waiting.get_nowait()
-            await self._worker.work(self._worker.judged(map(arrived, batch)), self.published)
-            for partition, offset in {record.partition: record.offset + 1 for record in batch}.items():
-                self._app.consumer.done(TP(self._domain.events_topic, partition), offset)
+            passed = {record.partition: record.offset + 1 for record in batch}
+            done = partial(self._acknowledge, self._app.consumer, passed)
+            await self._worker.work(self._worker.judged(map(arrived, batch)), self.published, done)
+            for partition, offset in passed.items():
                 self._progress.worked(partition, offset)
             self._working = False
             if 1 < len(batch) < MOST:
-                # A busy topic is worked in larger batches; a lone event never waits.
-                await asyncio.sleep(GATHER_SECONDS)
+                # A busy topic is worked in larger batches; a lone event never waits, nor what waited for a batch.
+                await asyncio.sleep(began + GATHER_SECONDS - time.monotonic())
+
+    def _acknowledge(self, consumer: Straight, passed: Mapping[int, int]) -> None:
+        for partition, offset in passed.items():
+            consumer.done(TP(self._domain.events_topic, partition), offset)
 
 
 async def nothing(stream: Any) -> None:

@@ -177,6 +177,7 @@ class Beside:
             counted = await self._standing.counted()
             await self.follow(source, await self._standing.positions(), touched)
             changed = await self._note_changed(touched, was_live)
+            await self._standing.run("touch", {"projection": PROJECTION})
             await self._rename(await self._standing.positions(), was_live)
             await self._grant()
             if not was_live:

@@ -82,6 +82,7 @@ async def replay(
             wrong = await differing(standing, view, keys, rows)
             if wrong and not dry_run:
                 await transaction.save(view, {key: rows.get(key) for key in wrong})
+                await transaction.touch()
                 await standing.run("note_keys", {"name": Table(view).name, "keys": wrong})
     return Replayed(f"{standing.domain.name}/{view.name}", len(keys), wrong, not dry_run)
 

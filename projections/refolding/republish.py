@@ -52,7 +52,7 @@ class Republisher:
                 if view.shared:
                     await transaction.lock(view)
                 held = await transaction.load(view, ordered(keys))
-                await self._publisher.rows(view, {key: held.get(key) for key in keys})
+                await self._publisher.rows((view, {key: held.get(key) for key in keys}))
         return len(keys)
 
     async def _work(self) -> None:

@@ -1,1 +1,1 @@
-SELECT partition, position, "offset" FROM positions WHERE projection = %(projection)s
+SELECT partition, position, "offset", touched FROM positions WHERE projection = %(projection)s

@@ -101,8 +101,8 @@ class Published:
     def __init__(self):
         self.newest = {}
 
-    async def rows(self, view, rows):
-        self.newest |= {(view.name, key): row for key, row in rows.items()}
+    async def rows(self, *changed):
+        self.newest |= {(view.name, key): row for view, rows in changed for key, row in rows.items()}
 
     async def dead(self, letters):
         assert not letters

@@ -91,6 +91,15 @@ async def moved(database, partition, old, new):
         await transaction.advance(partition, Mark(old), Mark(new), AT)
 
 
+async def test_who_changes_rows_beside_the_worker_leaves_a_mark_and_moves_nothing(database):
+    async with database.transaction() as transaction:
+        before = await transaction.positions()
+        await transaction.touch()
+        after = await transaction.positions()
+    assert before != after
+    assert [mark[:2] for mark in before.values()] == [mark[:2] for mark in after.values()]
+
+
 async def test_rows_and_positions_are_written_together_or_not_at_all(database):
     await moved(database, 1, 0, 5)
     with pytest.raises(Fenced):

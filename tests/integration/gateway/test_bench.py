@@ -7,7 +7,7 @@ from array import array
 import pytest
 from typer.testing import CliRunner
 
-from gateway.bench import overload, place, proxying
+from gateway.bench import overload, place, proxying, visible
 from gateway.bench.commands import app
 from gateway.bench.load import NUMBER, Asker, Heard, Load
 from infra.bench.figures import Round
@@ -77,6 +77,15 @@ async def test_what_came_late_is_no_goodput_and_normal_begins_when_all_is_well()
     assert told["ratio_p99_to_usual"] == pytest.approx(2.0)
     assert told["overload"]["refused"] == {"503": pytest.approx(1 / 11)}
     assert told["normal_after_seconds"] == 1.0
+
+
+async def test_the_time_until_a_row_is_seen_is_told_for_both_in_milliseconds():
+    idle = [visible.Probe(0.004, 0.02, 0.001)] * 3
+    load = Heard(array("d", [0.1, 0.2]), array("H", [201, 201]), array("d", [0.01, 0.01]), 0.5)
+    told = visible.compared(idle, [visible.Probe(0.01, 0.05, 0.002), visible.Probe(0.01, 0.25, 0.002)], load)
+    assert (told["idle"]["visible_p50_ms"], told["idle"]["question_p99_ms"]) == (20.0, 1.0)
+    assert (told["under_load"]["probes"], told["under_load"]["visible_p99_ms"]) == (2, 250.0)
+    assert told["commands_per_second"] == 4.0
 
 
 async def test_without_nginx_it_says_how_to_get_it(monkeypatch, tmp_path):

@@ -36,6 +36,7 @@ from projections.migrate import migrate
 from projections.plan import read_database, read_side
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
+from projections.rows import MemoryDatabase
 from projections.worker import Worker
 from tests.integration.projections.counting import AT, counting
 
@@ -267,7 +268,8 @@ async def test_faust_that_cannot_begin_leaves_nothing_open(floor, monkeypatch, t
 
     async with Door(floor.settings("unbegun-read").kafka_bootstrap) as door:
         settings = floor.settings("unbegun-read").model_copy(update={"kafka_bootstrap": door.address})
-        async with asyncio.timeout(60), faust_lane.FaustLane(settings, domain, None, None).running(Health()):
+        worker = Worker(domain, MemoryDatabase(domain.partitions), None, Lines("unbegun"), lambda: None)
+        async with asyncio.timeout(60), faust_lane.FaustLane(settings, domain, worker, None).running(Health()):
             gc.disable()
             try:
                 assert await begun_anew(2) + 10 > await begun_anew(12)

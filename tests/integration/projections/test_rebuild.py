@@ -50,8 +50,9 @@ class Published:
     def __init__(self):
         self.rows_of = {}
 
-    async def rows(self, view, rows):
-        self.rows_of[view.name] = {key: row and row.status for key, row in rows.items()}
+    async def rows(self, *changed):
+        for view, rows in changed:
+            self.rows_of[view.name] = {key: row and row.status for key, row in rows.items()}
 
 
 def spoil(system):
