@@ -19,6 +19,7 @@ WRITE = SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
 READ = SQL("GRANT SELECT ON {} TO {}")
 KEPT = {
     "positions": WRITE,
+    "touches": WRITE,
     "freshness": WRITE,
     "parked": WRITE,
     "parked_events": WRITE,

@@ -117,7 +117,8 @@ class MemoryTransaction:
         self.progress[partition] = new
 
     async def touch(self) -> None:
-        self.progress[0] = self.progress[0]._replace(touched=self.progress[0].touched + 1)
+        for partition, mark in self.progress.items():
+            self.progress[partition] = mark._replace(touched=mark.touched + 1)
 
 
 def copied(rows: Mapping[str, dict[str, Row]]) -> dict[str, dict[str, Row]]:

@@ -1,1 +1,3 @@
-SELECT partition, position, "offset", touched FROM positions WHERE projection = %(projection)s
+SELECT partition, position, "offset",
+       coalesce((SELECT touched FROM touches WHERE projection = %(projection)s), 0) AS touched
+FROM positions WHERE projection = %(projection)s

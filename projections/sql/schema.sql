@@ -9,8 +9,11 @@ CREATE TABLE IF NOT EXISTS positions (
 );
 ALTER TABLE positions ADD COLUMN IF NOT EXISTS "offset" bigint NOT NULL DEFAULT -1;
 ALTER TABLE positions ADD COLUMN IF NOT EXISTS views text;
--- How often somebody else than the worker has changed rows; it counts in the first partition only.
-ALTER TABLE positions ADD COLUMN IF NOT EXISTS touched bigint NOT NULL DEFAULT 0;
+-- How often somebody else than the worker has changed rows.
+CREATE TABLE IF NOT EXISTS touches (
+    projection text   PRIMARY KEY,
+    touched    bigint NOT NULL
+);
 CREATE UNLOGGED TABLE IF NOT EXISTS freshness (
     projection text        NOT NULL,
     partition  integer     NOT NULL,

@@ -1,1 +1,2 @@
-UPDATE positions SET touched = touched + 1 WHERE projection = %(projection)s AND partition = 0
+INSERT INTO touches (projection, touched) VALUES (%(projection)s, 1)
+ON CONFLICT (projection) DO UPDATE SET touched = touches.touched + 1
