@@ -30,7 +30,7 @@ class Grown:
             connection.execute(f"CREATE SCHEMA {SCHEMA}")
         grown = replace(place, conninfo=make_conninfo(place.conninfo, options=f"-c search_path={SCHEMA}"))
         with psycopg.connect(grown.conninfo) as connection:
-            migrate(connection, Roles(PRINCIPAL))
+            migrate(connection, None)  # who owns the store writes to it, and makes room in it
             # The owner extends the log; here it is the writer too, who may not.
             connection.execute("GRANT ALL ON ranges TO CURRENT_USER")
         return cls(grown)

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from eventstore import sql
-from eventstore.migrate import Roles, connect, migrate
+from eventstore.migrate import connect, migrate
 from infra.native import Native
 from infra.plan import Database
 from infra.postgres import conninfo
@@ -86,7 +86,7 @@ def opened(system: Native) -> Iterator[Place]:
         settings = system.settings(PRINCIPAL)
         address = conninfo(settings, DATABASE.name)
         with connect(address, 30) as connection:
-            migrate(connection, Roles(PRINCIPAL))
+            migrate(connection, None)  # who owns the store writes to it, and makes room in it
         with tls_for_libpq(settings):
             yield Place(settings, address, (system.folder / "postgres").resolve())
     finally:
