@@ -7,8 +7,8 @@ from psycopg.conninfo import make_conninfo
 
 from eventstore import sql
 from eventstore.bench import ours
-from eventstore.bench.place import PRINCIPAL, Place
-from eventstore.migrate import Roles, migrate
+from eventstore.bench.place import Place
+from eventstore.migrate import migrate
 from eventstore.postgres import PostgresStore
 from infra.bench.figures import Round
 
