@@ -1,5 +1,6 @@
 """Folds a batch of events into rows, and commits rows, positions and what is parked in one transaction."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ class Applied:
     """What a batch did: the rows it changed, by view, and the keys of rows that events seen before had changed.
 
     `parked` are the events that it set aside, by view; those with an error have failed, the others wait behind one.
-    `others` is how often other workers had been noticed by then, `alone` whether this batch noticed none.
+    `others` is how often other workers had been noticed by then, by partition, `alone` whether this batch noticed none.
     """
 
     changed: dict[str, Rows] = field(default_factory=dict)
@@ -26,7 +27,7 @@ class Applied:
     fresh: list[Placed] = field(default_factory=list)
     misplaced: list[Misplaced] = field(default_factory=list)
     parked: dict[str, list[Waiting]] = field(default_factory=dict)
-    others: int = 0
+    others: Mapping[int, int] = field(default_factory=dict)
     alone: bool = True
 
 
@@ -43,7 +44,7 @@ class Projector:
     def __init__(self, views: Sequence[AnyView], database: ReadDatabase) -> None:
         self._views, self._database = views, database
         self._marks: Mapping[int, Mark] | None = None
-        self._others = 0
+        self._others = Counter[int]()
 
     async def apply(self, batch: Sequence[Placed], set_aside: SetAside = nothing) -> Applied:
         """Folds what was not seen before; each event changes each row once, however often it comes.
@@ -62,17 +63,17 @@ class Projector:
         async with self._database.transaction() as transaction:
             return await transaction.positions()
 
-    async def others(self) -> int:
-        """How often other workers have been noticed by now: positions were not where we had left them."""
+    async def others(self) -> Mapping[int, int]:
+        """How often others have been noticed by now, by partition: positions were not where we had left them."""
         async with self._database.transaction() as transaction:
             self._notice(await transaction.positions())
-        return self._others
+        return self._others.copy()
 
     def _notice(self, known: Mapping[int, Mark]) -> bool:
-        alone = known == self._marks
-        self._others += not alone
+        moved = [partition for partition, mark in known.items() if (self._marks or {}).get(partition) != mark]
+        self._others.update(moved)
         self._marks = known
-        return alone
+        return not moved
 
     async def _apply(self, batch: Sequence[Placed], save: Save, set_aside: SetAside) -> Applied:
         async with self._database.transaction() as transaction:
@@ -91,7 +92,7 @@ class Projector:
             for partition, last in lasts(applied.fresh).items():
                 now[partition] = known[partition]._replace(position=last.position, offset=last.offset)
                 await transaction.advance(partition, known[partition], now[partition], last.recorded_at)
-        self._marks, applied.others, applied.alone = now, self._others, alone
+        self._marks, applied.others, applied.alone = now, self._others.copy(), alone
         return applied
 
 

@@ -43,7 +43,8 @@ class Publication:
 
     The last record of a key must be its newest row. While nobody else works, ours is. Another worker may have changed
     a shared row meanwhile, and a repeated one long ago; these are read anew, and kept from changing until they are
-    published. That somebody else works shows in the positions, at the latest when all is published.
+    published. That somebody else works shows in the positions, at the latest when all is published: then all is read
+    anew, unless only partitions moved of which the batch has nothing and its shared rows were read anew already.
     """
 
     def __init__(self, domain: Domain, projector: Projector, database: ReadDatabase, publisher: Publisher) -> None:
@@ -76,7 +77,9 @@ class Publication:
         patience.begin("publishing rows")
         shared = {view.name: applied.changed.get(view.name, {}).keys() for view in self._domain.views if view.shared}
         await self._out(applied, {} if applied.alone else shared)
-        if applied.alone and await self._projector.others() != applied.others:
+        ours = applied.others if applied.alone else {placed.partition for placed in applied.fresh}
+        others = await self._projector.others()
+        if any(others[partition] != applied.others[partition] for partition in ours):
             await self._out(applied, {name: rows.keys() for name, rows in applied.changed.items()})
 
     async def _out(self, applied: Applied, anew: Mapping[str, Collection[str]]) -> None:

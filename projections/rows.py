@@ -31,7 +31,7 @@ class Transaction(Protocol):
         """Keeps others from changing rows of a shared view until the end of the transaction."""
 
     async def load(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
-        """Those rows that are there."""
+        """Those rows that are there; nobody else changes them until the end of the transaction."""
 
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         """Writes rows; None takes one away. Raises `RowRefused` when a table can't hold one."""

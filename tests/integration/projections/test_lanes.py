@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 from aiokafka.client import AIOKafkaClient
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from psycopg.sql import SQL, Identifier
 
 from domains.plan import write_side
@@ -27,6 +28,7 @@ from eventstore.records import Metadata, RecordedEvent
 from infra.health import Health
 from infra.kafka import librdkafka
 from infra.logs import Lines
+from infra.native.kafka import ADMIN
 from infra.native.processes import plain_environment, told
 from infra.partitions import partition_of
 from infra.postgres import conninfo
@@ -157,6 +159,27 @@ def held(place, table):
         return dict(connection.execute(EACH.format(Identifier(table))).fetchall())
 
 
+def newest(floor, domain):
+    """What the last record of each key says, by view."""
+    own = {"group.id": "none", "enable.auto.commit": False, "log_level": 0}
+    consumer = Consumer(librdkafka(floor.settings(ADMIN), **own))
+    try:
+        return tuple(counts_in(consumer, domain.view_topic(view), domain.partitions) for view in domain.views)
+    finally:
+        consumer.close()
+
+
+def counts_in(consumer, topic, partitions):
+    places = [TopicPartition(topic, number, 0) for number in range(partitions)]
+    consumer.assign(places)
+    left = sum(consumer.get_watermark_offsets(place, 10)[1] for place in places)
+    found = {}
+    while left > 0 and (records := consumer.consume(min(left, 10_000), 5)):
+        left -= len(records)
+        found |= {record.key().decode(): json.loads(record.value())["count"] for record in records}
+    return found
+
+
 @pytest.fixture
 async def crew(floor, domain, lane, tmp_path):
     crew = Crew(floor, domain, lane, tmp_path)
@@ -197,6 +220,9 @@ async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(flo
     crew.resume()
     store.publish(max(1, EVENTS - store.total))
     assert await counted(store.total) == (store.total, store.counts)
+    async with asyncio.timeout(60):
+        while newest(floor, domain) != (store.counts, {"all": store.total}):  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
     with psycopg.connect(**parameters(place)) as connection:
         assert connection.execute("SELECT max(position) FROM positions").fetchone() == (store.total,)
     said = f"{lane} lane, seed {SEED}: {store.total} events in {len(store.counts)} counters, all exact after: {crew}"
