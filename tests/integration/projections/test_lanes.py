@@ -309,6 +309,7 @@ class Door:
     def __init__(self, behind):
         self._behind, self.opened = behind, False
         self._knocks = asyncio.Semaphore(0)
+        self._writers = []
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._come, "127.0.0.1", 0)
@@ -317,6 +318,9 @@ class Door:
 
     async def __aexit__(self, *_):
         self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
     async def knocked_at(self, times):
         for _ in range(times):
@@ -326,6 +330,7 @@ class Door:
         self._knocks.release()
         if self.opened:
             far_reader, far_writer = await asyncio.open_connection(*self._behind.split(":"))
+            self._writers += [writer, far_writer]
             await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer), return_exceptions=True)
         writer.close()
 
