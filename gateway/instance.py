@@ -31,7 +31,7 @@ class Limits:
     `streams` are answers without an end, which have connections of their own.
     """
 
-    connections: int = 128
+    connections: int = 96
     waiting: int = 512
     streams: int = 1000
     connect_seconds: float = 2.0
