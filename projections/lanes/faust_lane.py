@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError
@@ -46,6 +46,7 @@ class FaustLane:
     def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
         self._settings, self._domain, self._worker = settings, domain, worker
         self._progress = Progress(domain, self, freshness)
+        self._over = False
         self._replace()
 
     def _replace(self) -> None:
@@ -70,15 +71,18 @@ class FaustLane:
             health,
             {"lane": self._keep_at_work(), "progress": self._progress.watch(), "publication": self._worker.publish()},
         ):
-            yield
+            try:
+                yield
+            finally:
+                self._over = True
 
-    async def _keep_at_work(self) -> NoReturn:
+    async def _keep_at_work(self) -> None:
         """Replaces an application that crashed, or that does not come to its beginning.
 
         faust begins only where there is a broker. aiokafka gives up for ever, for example, when it is told of no broker
-        at the wrong moment; faust then waits.
+        at the wrong moment; faust then waits. What stops in the midst of a beginning may swallow that it was cancelled.
         """
-        while True:
+        while not self._over:
             try:
                 await self._until_it_crashes()
             except TimeoutError:
