@@ -27,7 +27,7 @@ install = $(BIN)/uv pip install --quiet --python $(1)/bin/python $(2) || $(PIP) 
 locked = $(call install,$(1),--require-hashes -r infra/locks/$(2).txt)
 
 # A stamp is written last, so that a broken installation is repeated. Compiled once: where Python is told to keep no
-# bytecode, as in many containers, each process would compile all that it loads, which takes longer than all else that it does.
+# bytecode, as in many containers, each process would compile all that it loads, which nearly doubles the time of a start.
 $(VENV)/runtime.stamp: infra/locks/runtime.txt infra/locks/java.txt infra/locks/uv.txt pyproject.toml
 	@echo "installing what infra/locks names"
 	@$(PYTHON) -m venv $(VENV)
