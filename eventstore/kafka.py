@@ -1,42 +1,22 @@
 """The topic on Kafka."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from threading import Thread
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from confluent_kafka import KafkaException, Producer
 
 from eventstore.cloudevents import Record
 from eventstore.errors import TopicUnavailable
 from eventstore.topic import Genuine, Placed, events_of, highest
-from infra.kafka import aiokafka, librdkafka
+from infra.kafka import aiokafka
+from infra.producer import NotPublished, Outgoing, Producer
 from infra.settings import Settings
 
 T = TypeVar("T")
-Report = Callable[[Any, Any], None]
 
-log = logging.getLogger(__name__)
-
-# Records are retried for as long as it takes: to give one up while its successors arrive would leave a hole.
-ORDERED: dict[str, Any] = {
-    "enable.idempotence": True,
-    "enable.gapless.guarantee": True,
-    "acks": "all",
-    "log_level": 3,
-    "message.timeout.ms": 0,
-    "linger.ms": 3,  # a page in several requests costs the broker up to twice as much
-    "compression.type": "none",  # aiokafka, and so faust, reads compressed records only with further libraries
-    "message.max.bytes": 4 * 1024 * 1024,
-    "reconnect.backoff.ms": 50,
-    "reconnect.backoff.max.ms": 500,
-    "retry.backoff.ms": 50,
-    "retry.backoff.max.ms": 500,
-}
 LOOKING: dict[str, Any] = {"enable_auto_commit": False, "request_timeout_ms": 10_000, "fetch_max_wait_ms": 20}
 WINDOW = 64
 LARGEST_WINDOW = 4096
@@ -158,82 +138,21 @@ async def read(consumer: Any, place: Any, start: int, end: int) -> list[Record]:
 
 
 class Sender:
-    """An idempotent producer, and the thread that hears its delivery reports: one for each partition and `send`.
-
-    It is used until the first failure; then it is closed, and the topic's tails say what arrived.
-    """
+    """Publishes to one topic until the first failure; then it is closed, and the topic's tails say what arrived."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
-        self._topic, self._loop = topic, asyncio.get_running_loop()
-        self._producer = Producer(librdkafka(settings, **ORDERED, error_cb=self._erred), logger=log)
-        self._failure: str | None = None
-        self._turn = asyncio.Lock()
-        self._progress = asyncio.Event()
-        self._closed = False
-        self._thread = Thread(target=self._poll, name=f"{topic} delivery reports", daemon=True)
-        self._thread.start()
+        self._topic, self._producer = topic, Producer(settings)
 
     async def send(self, records: Sequence[Placed]) -> None:
         """What is sent first is taken first, also while it is sent. Raises `TopicUnavailable`."""
-        # A report costs as much as its record, and the last of a partition is not taken before all others are.
-        last = {partition: number for number, (partition, _) in enumerate(records)}
-        left = set(last)
-
-        def delivered(error: Any, message: Any) -> None:
-            left.discard(message.partition())
-            if error is not None and self._failure is None:
-                self._failure = error.str()
-
-        async with self._turn:
-            for number, (partition, record) in enumerate(records):
-                while not self._enqueued(partition, record, delivered if last[partition] == number else None):
-                    await self._progressed()
-        while left and self._failure is None:
-            await self._progressed()
-        if self._failure is not None:
-            raise TopicUnavailable(f"{self._topic}: {self._failure}")
-
-    def _enqueued(self, partition: int, record: Record, delivered: Report | None) -> bool:
-        if self._failure is not None:
-            raise TopicUnavailable(f"{self._topic}: {self._failure}")
         try:
-            self._producer.produce(
-                self._topic,
-                value=record.value,
-                key=record.key,
-                partition=partition,
-                timestamp=record.timestamp_ms,
-                headers=record.headers,
-                on_delivery=delivered,
+            await self._producer.send(
+                Outgoing(self._topic, partition, record.key, record.value, record.headers, record.timestamp_ms)
+                for partition, record in records
             )
-        except BufferError:
-            return False
-        except KafkaException as error:
-            self._failure = str(error.args[0])
-            raise TopicUnavailable(f"{self._topic}: {self._failure}") from error
-        return True
+        except NotPublished as error:
+            raise TopicUnavailable(f"{self._topic}: {error}") from error
 
-    async def _progressed(self) -> None:
-        """Returns when something was delivered or failed, or after a while."""
-        self._progress.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await self._progress.wait()
-
-    def _poll(self) -> None:
-        while not self._closed:
-            if self._producer.poll(0.1):
-                self._loop.call_soon_threadsafe(self._progress.set)
-
-    def _erred(self, error: Any) -> None:
-        if error.fatal():
-            self._failure = error.str()
-
-    async def close(self, seconds: float = 30.0) -> None:
+    async def close(self) -> None:
         """Give up what was not sent, and wait for what was."""
-        deadline = self._loop.time() + seconds
-        while len(self._producer):
-            self._producer.purge(in_queue=True, in_flight=self._loop.time() > deadline, blocking=False)
-            await self._progressed()
-        self._closed = True
-        await asyncio.to_thread(self._thread.join)
+        await self._producer.close()

@@ -136,7 +136,8 @@ async def retrying(domain: Domain) -> AsyncIterator[tuple[Retry, PostgresDatabas
     async with AsyncExitStack() as stack:
         database = PostgresDatabase(conninfo(settings, read_database(domain)), domain)
         stack.push_async_callback(database.close)
-        yield Retry(domain, database, KafkaPublisher(settings, domain)), database
+        publisher = await stack.enter_async_context(KafkaPublisher.open(settings, domain))
+        yield Retry(domain, database, publisher), database
 
 
 async def spots(database: PostgresDatabase, view: AnyView, key: str | None) -> list[Spot]:

@@ -1,35 +1,22 @@
 """Publishes changed rows and dead letters."""
 
-import asyncio
-import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
-from confluent_kafka import KafkaError, Message, Producer
 from pydantic_core import to_json
 
 from domains.kernel import Domain, Row
-from infra.kafka import librdkafka
+from infra.partitions import partition_of
+from infra.producer import NotPublished, Outgoing, Producer
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.placed import Headers
 from projections.records import DeadLetter
 from projections.rows import AnyView
 
-log = logging.getLogger(__name__)
-
 JSON: Headers = [("content-type", b"application/json")]
-RELIABLE: dict[str, Any] = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "linger.ms": 1,
-    "message.max.bytes": 4 * 1024 * 1024,
-    "delivery.timeout.ms": 30_000,
-    "compression.type": "none",
-    "partitioner": "murmur2_random",
-    "delivery.report.only.error": True,
-}
-ONLY_PARTITION, BY_KEY = 0, -1
+ONLY_PARTITION = 0
 
 
 Changed = tuple[AnyView, Mapping[str, Row | None]]
@@ -46,41 +33,48 @@ class Publisher(Protocol):
 
 
 class KafkaPublisher:
-    """Publishes with an idempotent producer, and returns when all is acknowledged."""
+    """Publishes in order, and returns when all is acknowledged."""
 
     def __init__(self, settings: Settings, domain: Domain) -> None:
-        self._domain = domain
-        self._failures = 0
-        self._failure: KafkaError | None = None
-        self._producer = Producer(librdkafka(settings, **RELIABLE, on_delivery=self._delivered), logger=log)
+        self._settings, self._domain = settings, domain
+        self._producer = Producer(settings)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, domain: Domain) -> AsyncIterator["KafkaPublisher"]:
+        """A publisher for the time of a `with`; it connects when there is something to publish."""
+        publisher = cls(settings, domain)
+        try:
+            yield publisher
+        finally:
+            await publisher._producer.close()
 
     async def rows(self, *changed: Changed) -> None:
-        each = ((self._domain.view_topic(view), key, row) for view, rows in changed for key, row in rows.items())
-        await self._send((topic, key.encode(), row_json(row), JSON, BY_KEY) for topic, key, row in each)
+        partitions = self._domain.partitions
+        each = (
+            (self._domain.view_topic(view), key.encode(), row) for view, rows in changed for key, row in rows.items()
+        )
+        await self._send(
+            Outgoing(topic, partition_of(key, partitions), key, row_json(row), JSON) for topic, key, row in each
+        )
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         topic = self._domain.dead_letter_topic
         await self._send(
-            (topic, letter.record.key, letter.record.value, letter.headers, ONLY_PARTITION) for letter in letters
+            Outgoing(topic, ONLY_PARTITION, letter.record.key, letter.record.value, letter.headers)
+            for letter in letters
         )
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        """Is called for failures alone."""
-        self._failures, self._failure = self._failures + 1, error
-
-    async def _send(self, records: Iterable[tuple[str, bytes | None, bytes | None, Headers, int]]) -> None:
+    async def _send(self, records: Iterable[Outgoing]) -> None:
         """Raises `ReadUnavailable` when a record was not taken, one of these or of another caller at the same time."""
-        before, produce = self._failures, self._producer.produce
-        for topic, key, value, headers, partition in records:
-            while True:
-                try:
-                    produce(topic, value, key, partition, headers=headers)
-                    break
-                except BufferError:
-                    await asyncio.to_thread(self._producer.poll, 0.1)
-        await asyncio.to_thread(self._producer.flush)
-        if self._failures > before and self._failure is not None:
-            raise ReadUnavailable(f"Kafka did not take a record: {self._failure.str()}")
+        producer = self._producer
+        try:
+            await producer.send(records)
+        except NotPublished as error:
+            if producer is self._producer:
+                self._producer = Producer(self._settings)
+                await producer.close()
+            raise ReadUnavailable(f"Kafka did not take a record: {error}") from error
 
 
 def row_json(row: Row | None) -> bytes | None:

@@ -53,13 +53,13 @@ async def lane(place: Place, kind: type[FaustLane] | type[DirectLane]) -> Round:
     """A lane with everything that it does in service."""
     collect_rarely(IN_HAND)
     working, noted = (PostgresDatabase(place.conninfo, place.domain) for _ in range(2))
-    publisher = KafkaPublisher(place.settings, place.domain)
-    worker = Timed(place.domain, working, publisher, Lines(place.settings.principal), lambda: None)
-    worker.watch(place.events)
     try:
-        async with kind(place.settings, place.domain, worker, noted).running(Health()), asyncio.timeout(SECONDS):
-            found: Round = await worker.done
-            return found
+        async with KafkaPublisher.open(place.settings, place.domain) as publisher:
+            worker = Timed(place.domain, working, publisher, Lines(place.settings.principal), lambda: None)
+            worker.watch(place.events)
+            async with kind(place.settings, place.domain, worker, noted).running(Health()), asyncio.timeout(SECONDS):
+                found: Round = await worker.done
+                return found
     finally:
         await working.close()
         await noted.close()

@@ -19,12 +19,12 @@ from tests.integration.projections.counting import counting
 async def main(lane: str, name: str) -> None:
     settings, domain = load(), counting(name)
     place = conninfo(settings, read_database(domain))
-    publisher = KafkaPublisher(settings, domain)
-    worker = Worker(domain, PostgresDatabase(place, domain), publisher, Lines("lane"), lambda: None)
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
-    async with LANES[lane](settings, domain, worker, PostgresDatabase(place, domain)).running(Health()):
-        await over.wait()
+    async with KafkaPublisher.open(settings, domain) as publisher:
+        worker = Worker(domain, PostgresDatabase(place, domain), publisher, Lines("lane"), lambda: None)
+        async with LANES[lane](settings, domain, worker, PostgresDatabase(place, domain)).running(Health()):
+            await over.wait()
 
 
 if __name__ == "__main__":

@@ -233,8 +233,9 @@ async def test_each_event_is_counted_once_whoever_is_killed_stopped_or_joins(flo
 async def at_work(domain, lane, settings, place):
     """A lane in this process, with all that it needs of the read side; for a minute at most."""
     folded, noted = PostgresDatabase(place, domain), PostgresDatabase(place, domain)
-    worker = Worker(domain, folded, KafkaPublisher(settings, domain), Lines("lane"), lambda: None)
     async with AsyncExitStack() as stack:
+        publisher = await stack.enter_async_context(KafkaPublisher.open(settings, domain))
+        worker = Worker(domain, folded, publisher, Lines("lane"), lambda: None)
         for database in (folded, noted):
             stack.push_async_callback(database.close)
         async with asyncio.timeout(60), LANES[lane](settings, domain, worker, noted).running(Health()):
