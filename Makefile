@@ -4,9 +4,9 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests without servers, of the gateway and of the whole system; the other lane of `make test` has all the rest. The last
+# Tests without servers, of the gateway, of domains and of the whole system; the other lane of `make test` has all the rest. The last
 # ones keep a system up until the end.
-WHOLE := tests/unit tests/integration/gateway tests/e2e
+WHOLE := tests/unit $(addprefix tests/integration/,gateway domains) tests/e2e
 PACKAGES := domains eventstore projections gateway infra
 # What holds at any issuer.
 IDENTITY := $(addprefix tests/integration/gateway/test_,identity.py login.py tokens.py) tests/e2e/test_identity.py

@@ -11,8 +11,9 @@ from aiokafka.errors import KafkaError
 from eventstore.cloudevents import Record
 from eventstore.errors import TopicUnavailable
 from eventstore.topic import Genuine, Placed, events_of, highest
+from infra.errors import NotPublished
 from infra.kafka import aiokafka
-from infra.producer import NotPublished, Outgoing, Producer
+from infra.producer import Outgoing, Producer
 from infra.settings import Settings
 
 T = TypeVar("T")

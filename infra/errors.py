@@ -7,7 +7,8 @@ InfraError               base class; `hint` is the command or change that mends 
 ├── NotRunning           a component that is needed is down
 ├── IssuerUnavailable    the issuer of tokens does not answer, so that none can be judged
 ├── TokenRefused         a token is not acceptable; the message says why without showing it
-└── NoteRefused          a note is not signed by whom we trust, or is no note
+├── NoteRefused          a note is not signed by whom we trust, or is no note
+└── NotPublished         Kafka refused a record or can't be reached; whether it took the others is not known
 """
 
 
@@ -45,3 +46,7 @@ class TokenRefused(InfraError):
 
 class NoteRefused(InfraError):
     """A note is not signed by whom we trust, or is no note."""
+
+
+class NotPublished(InfraError):
+    """Kafka has refused a record, or can't be reached. Whether it took the others is not known."""

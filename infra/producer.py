@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from infra.errors import NotPublished
 from infra.kafka import aiokafka
 from infra.settings import Settings
 
@@ -35,12 +36,8 @@ class Outgoing(NamedTuple):
     timestamp_ms: int | None = None
 
 
-class NotPublished(Exception):
-    """Kafka has refused a record, or can't be reached. Whether it took the others is not known."""
-
-
 class Producer:
-    """An idempotent producer. After its first failure it takes nothing more: what follows must not overtake."""
+    """An idempotent producer. After a send that failed or was cut off it takes nothing more: what follows must wait."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -57,9 +54,17 @@ class Producer:
                 producer = await self._started()
                 for batches in in_turns(producer, records):
                     await acknowledged([await producer.send_batch(*batch, partition=to) for *batch, to in batches])
+            except asyncio.CancelledError:
+                self._failure = NotPublished("what was sent before was cut off")
+                raise
             except (KafkaError, TimeoutError, OSError) as error:
                 self._failure = NotPublished(f"{type(error).__name__}: {error}")
                 raise self._failure from error
+
+    @property
+    def broken(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._failure is not None
 
     async def _started(self) -> Any:
         if self._producer is None:

@@ -7,8 +7,9 @@ from typing import Protocol
 from pydantic_core import to_json
 
 from domains.kernel import Domain, Row
+from infra.errors import NotPublished
 from infra.partitions import partition_of
-from infra.producer import NotPublished, Outgoing, Producer
+from infra.producer import Outgoing, Producer
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.placed import Headers
@@ -71,10 +72,11 @@ class KafkaPublisher:
         try:
             await producer.send(records)
         except NotPublished as error:
-            if producer is self._producer:
+            raise ReadUnavailable(f"Kafka did not take a record: {error}") from error
+        finally:
+            if producer.broken and producer is self._producer:
                 self._producer = Producer(self._settings)
                 await producer.close()
-            raise ReadUnavailable(f"Kafka did not take a record: {error}") from error
 
 
 def row_json(row: Row | None) -> bytes | None:
