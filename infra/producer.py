@@ -20,7 +20,7 @@ ORDERED: dict[str, Any] = {
     "acks": "all",
     "max_batch_size": 1_000_000,
     "request_timeout_ms": 10_000,
-    "retry_backoff_ms": 50,
+    "retry_backoff_ms": 200,  # each time aiokafka says so in four lines of log
 }
 CLOSE_SECONDS = 2.0
 

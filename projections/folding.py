@@ -52,10 +52,14 @@ async def fold(
     transaction: Transaction, view: AnyView, fresh: Sequence[Placed], save: Save
 ) -> tuple[Rows, list[Waiting]]:
     """The rows that were changed and saved, and the events that are to be parked, in order."""
-    if view.shared:
-        await transaction.lock(view)
-    keys, waiting = await sorted_by_key(transaction, view, fresh)
-    rows = await transaction.load(view, ordered(keys)) if keys else {}
+    keys, untold = by_key(view, fresh)
+    if not keys and not untold:
+        return {}, []
+    streams = {placed.stream for placed in chain(untold, *(folded.events for folded in keys.values()))}
+    held, rows = await transaction.take(view, ordered(keys), streams)
+    waiting = list[Waiting]()
+    if held or untold:
+        keys, waiting = without_held(view, fresh, held)
     for number, (key, folded) in enumerate(keys.items(), 1):
         folded.fold(view, key, rows.get(key))
         if number % FOLDED_AT_ONCE == 0:
@@ -65,18 +69,6 @@ async def fold(
         if folded.error is not None:
             waiting += folded.waiting(Spot(key))
     return {key: folded.rows[-1] for key, folded in keys.items() if folded.rows}, waiting
-
-
-async def sorted_by_key(
-    transaction: Transaction, view: AnyView, fresh: Sequence[Placed]
-) -> tuple[dict[str, Folded], list[Waiting]]:
-    """The events of each key that is not parked, and those that wait because it is, or because it can't be told."""
-    keys, untold = by_key(view, fresh)
-    if not keys and not untold:
-        return {}, []
-    streams = {placed.stream for placed in chain(untold, *(folded.events for folded in keys.values()))}
-    held = await transaction.parking(view).held(keys.keys(), streams)
-    return without_held(view, fresh, held) if held or untold else (keys, [])
 
 
 def by_key(view: AnyView, fresh: Iterable[Placed]) -> tuple[dict[str, Folded], list[Placed]]:

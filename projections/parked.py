@@ -16,7 +16,7 @@ HELD, BEGIN, QUEUE_UP, SPOT, WAITING, SPOTS, QUEUE, DROP, FAILED, FREE, CLEAR = 
     sql.text(f"parked_{name}")
     for name in ("held", "begin", "queue_up", "spot", "waiting", "spots", "queue", "drop", "failed", "free", "clear")
 )
-ANY, SKIP, SKIPS = sql.text("parked_any"), sql.text("skip"), sql.text("skips")
+SKIP, SKIPS = sql.text("skip"), sql.text("skips")
 SOURCE = "/parked"
 
 
@@ -26,12 +26,9 @@ class PostgresParking:
     def __init__(self, view: str, execute: Execute) -> None:
         self._view, self._execute = view, execute
 
-    async def held(self, keys: Collection[str], streams: Collection[str]) -> set[Spot]:
-        [found] = await self._rows(ANY, {})
-        if not found["parked"]:
-            return set()
-        told = {"keys": list(keys), "streams": list(streams)}
-        return {Spot(row["name"], row["of_stream"]) for row in await self._rows(HELD, told)}
+    async def held(self, keys: Collection[str], streams: Collection[str]) -> psycopg.AsyncCursor[Any]:
+        """The spots of these keys and whole streams, as rows to be fetched."""
+        return await self._execute(HELD, {"view": self._view, "keys": list(keys), "streams": list(streams)})
 
     async def park(self, waiting: Sequence[Waiting]) -> None:
         if not waiting:

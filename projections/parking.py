@@ -59,9 +59,6 @@ class Skip:
 class Parking(Protocol):
     """The spots of one view, within a transaction of the read database."""
 
-    async def held(self, keys: Collection[str], streams: Collection[str]) -> set[Spot]:
-        """Which of these keys and whole streams are parked; until the end of the transaction that stays so."""
-
     async def park(self, waiting: Sequence[Waiting]) -> None:
         """Queues events by position. An error parks its spot; an event without one parks it too, untried."""
 
@@ -109,13 +106,13 @@ class Lot:
     def copy(self) -> "Lot":
         return Lot(dict(self.spots), {spot: dict(queue) for spot, queue in self.queues.items()}, list(self.skips))
 
+    def held(self, keys: Collection[str], streams: Collection[str]) -> set[Spot]:
+        return {spot for spot in self.spots if spot.name in (streams if spot.of_stream else keys)}
+
 
 class MemoryParking:
     def __init__(self, lot: Lot) -> None:
         self._lot = lot
-
-    async def held(self, keys: Collection[str], streams: Collection[str]) -> set[Spot]:
-        return {spot for spot in self._lot.spots if spot.name in (streams if spot.of_stream else keys)}
 
     async def park(self, waiting: Sequence[Waiting]) -> None:
         for one in waiting:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -16,7 +15,8 @@ from eventstore.link import parameters
 from projections import sql
 from projections.errors import Fenced, ReadUnavailable, RowRefused, Superseded
 from projections.parked import PostgresParking
-from projections.rows import AnyView, Mark, split
+from projections.parking import Spot
+from projections.rows import AnyView, Mark, Move, Taken, split
 from projections.tables import Table, signature, tables
 
 PROJECTION = "views"
@@ -39,15 +39,17 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator["PostgresTransaction"]:
-        async with self._one, self._begun() as begun:
-            yield begun
+        async with self._one, self._connected() as connection, connection.transaction():
+            yield PostgresTransaction(connection, self._tables)
+
+    async def positions(self) -> Mapping[int, Mark]:
+        async with self._one, self._connected() as connection:
+            return await PostgresTransaction(connection, self._tables).positions()
 
     @asynccontextmanager
-    async def _begun(self) -> AsyncIterator["PostgresTransaction"]:
+    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
         try:
-            connection = await self._open()
-            async with connection.transaction():
-                yield PostgresTransaction(connection, self._tables)
+            yield await self._open()
         except psycopg.Error as error:
             await self.close()
             raise ReadUnavailable(str(error).strip().partition("\n")[0]) from error
@@ -97,9 +99,22 @@ class PostgresTransaction:
         await self.execute(LOCK, {"table": self._tables[view.name].name})
 
     async def load(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
-        table = self._tables[view.name]
-        found = await (await self.execute(table.load, {"keys": list(keys)})).fetchall()
-        return {getattr(row, view.key): row for row in table.rows(found)}
+        return await self._rows(view, await self._asked(view, keys))
+
+    async def take(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
+        async with self._connection.pipeline():  # each statement sees what others did before it, and none is waited for
+            if view.shared:
+                await self.lock(view)
+            held = await self.parking(view).held(keys, streams)
+            found = await self._asked(view, keys)
+        return {Spot(**row) for row in await held.fetchall()}, await self._rows(view, found)
+
+    async def _asked(self, view: AnyView, keys: Collection[str]) -> psycopg.AsyncCursor[Any]:
+        return await self.execute(self._tables[view.name].load, {"keys": list(keys)})
+
+    async def _rows(self, view: AnyView, found: psycopg.AsyncCursor[Any]) -> dict[str, Row]:
+        rows = self._tables[view.name].rows(await found.fetchall())
+        return {getattr(row, view.key): row for row in rows}
 
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         table = self._tables[view.name]
@@ -120,21 +135,22 @@ class PostgresTransaction:
         async with self._connection.transaction():
             yield
 
-    async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:
+    async def advance(self, moves: Mapping[int, Move]) -> None:
         told = {
             "projection": self._projection,
             "views": self._views,
-            "partition": partition,
-            "old": old.position,
-            "new": new.position,
-            "offset": new.offset,
-            "recorded_at": recorded_at,
+            "partitions": list(moves),
+            "olds": [move.old.position for move in moves.values()],
+            "news": [move.new.position for move in moves.values()],
+            "offsets": [move.new.offset for move in moves.values()],
+            "moments": [move.recorded_at for move in moves.values()],
         }
-        if (await self.execute(ADVANCE, told)).rowcount != 1:
+        if (await self.execute(ADVANCE, told)).rowcount != len(moves):
             counted = await (await self.execute(COUNTED, {"projection": self._projection})).fetchone()
             if counted is not None and counted["views"] != self._views:
                 raise Superseded(f"the positions now count for {counted['views']}, not for {self._views}")
-            raise Fenced(f"partition {partition} is no longer at {old.position}")
+            believed = {partition: move.old.position for partition, move in moves.items()}
+            raise Fenced(f"one of these partitions is no longer where it was: {believed}")
 
     async def touch(self) -> None:
         await self.execute(TOUCH, {"projection": self._projection})

@@ -1,14 +1,14 @@
 """Folds a batch of events into rows, and commits rows, positions and what is parked in one transaction."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from projections.errors import RowRefused
 from projections.folding import Rows, Save, fold, save_all, save_each, touched_by
 from projections.parking import Waiting
 from projections.placed import Placed
-from projections.rows import AnyView, Mark, ReadDatabase
+from projections.rows import AnyView, Mark, Move, ReadDatabase
 
 # An event, and the position that its partition had passed.
 Misplaced = tuple[Placed, int]
@@ -60,13 +60,11 @@ class Projector:
 
     async def marks(self) -> Mapping[int, Mark]:
         """How far each partition is. Raises `ReadUnavailable`."""
-        async with self._database.transaction() as transaction:
-            return await transaction.positions()
+        return await self._database.positions()
 
     async def others(self) -> Mapping[int, int]:
         """How often others have been noticed by now, by partition: positions were not where we had left them."""
-        async with self._database.transaction() as transaction:
-            self._notice(await transaction.positions())
+        self._notice(await self._database.positions())
         return self._others.copy()
 
     def _notice(self, known: Mapping[int, Mark]) -> bool:
@@ -88,10 +86,10 @@ class Projector:
                 if waiting:
                     applied.parked[view.name] = waiting
                     await transaction.parking(view).park(waiting)
-            now = dict(known)
-            for partition, last in lasts(applied.fresh).items():
-                now[partition] = known[partition]._replace(position=last.position, offset=last.offset)
-                await transaction.advance(partition, known[partition], now[partition], last.recorded_at)
+            moves = dict(moved(known, applied.fresh))
+            if moves:
+                await transaction.advance(moves)
+        now = {**known, **{partition: move.new for partition, move in moves.items()}}
         self._marks, applied.others, applied.alone = now, self._others.copy(), alone
         return applied
 
@@ -117,6 +115,12 @@ def sift(views: Sequence[AnyView], batch: Sequence[Placed], known: Mapping[int, 
             if (touched := touched_by(view, placed)) is not None and touched[0] is not None:
                 applied.seen.setdefault(view.name, set()).add(touched[0])
     return applied
+
+
+def moved(known: Mapping[int, Mark], fresh: Sequence[Placed]) -> Iterator[tuple[int, Move]]:
+    for partition, last in lasts(fresh).items():
+        old = known[partition]
+        yield partition, Move(old, old._replace(position=last.position, offset=last.offset), last.recorded_at)
 
 
 def lasts(fresh: Sequence[Placed]) -> dict[int, Placed]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from domains.kernel import Row, View
 from projections.errors import Fenced, RowRefused
-from projections.parking import Lot, MemoryParking, Parking
+from projections.parking import Lot, MemoryParking, Parking, Spot
 from projections.tables import column
 
 AnyView = View[Any, Any]
@@ -19,6 +19,17 @@ class Mark(NamedTuple):
     position: int = 0
     offset: int = -1
     touched: int = 0
+
+
+class Move(NamedTuple):
+    """From where to where a position moves, and when the last event of these was recorded."""
+
+    old: Mark
+    new: Mark
+    recorded_at: datetime
+
+
+Taken = tuple[set[Spot], dict[str, Row]]
 
 
 class Transaction(Protocol):
@@ -33,6 +44,12 @@ class Transaction(Protocol):
     async def load(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
         """Those rows that are there; nobody else changes them until the end of the transaction."""
 
+    async def take(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
+        """All that a fold begins with: locks a shared view, asks what is parked of keys and whole streams, and loads.
+
+        Until the end of the transaction that stays so.
+        """
+
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         """Writes rows; None takes one away. Raises `RowRefused` when a table can't hold one."""
 
@@ -42,8 +59,8 @@ class Transaction(Protocol):
     def attempt(self) -> AbstractAsyncContextManager[None]:
         """A part that is undone when an exception leaves its block; the transaction goes on."""
 
-    async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:
-        """Moves a position. Raises `Fenced` when it is not where we believe it is."""
+    async def advance(self, moves: Mapping[int, Move]) -> None:
+        """Moves positions, by partition. Raises `Fenced` when one is not where we believe it is."""
 
     async def touch(self) -> None:
         """Lets a worker know that rows were changed by somebody else."""
@@ -54,6 +71,9 @@ class ReadDatabase(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Raises `ReadUnavailable` when the database can't be reached; then nothing was written."""
+
+    async def positions(self) -> Mapping[int, Mark]:
+        """How far each partition is. Raises `ReadUnavailable`."""
 
 
 class MemoryDatabase:
@@ -73,6 +93,9 @@ class MemoryDatabase:
         if self.progress != seen:
             raise Fenced("another transaction was faster")
         self.rows, self.progress, self.lots = begun.rows, begun.progress, begun.lots
+
+    async def positions(self) -> Mapping[int, Mark]:
+        return dict(self.progress)
 
 
 class MemoryTransaction:
@@ -111,10 +134,14 @@ class MemoryTransaction:
             self.rows = before
             raise
 
-    async def advance(self, partition: int, old: Mark, new: Mark, recorded_at: datetime) -> None:  # noqa: ARG002
-        if self.progress[partition] != old:
-            raise Fenced(f"partition {partition} is at {self.progress[partition]}, not at {old}")
-        self.progress[partition] = new
+    async def take(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
+        return self.lots.get(view.name, Lot()).held(keys, streams), await self.load(view, keys)
+
+    async def advance(self, moves: Mapping[int, Move]) -> None:
+        for partition, move in moves.items():
+            if self.progress[partition] != move.old:
+                raise Fenced(f"partition {partition} is at {self.progress[partition]}, not at {move.old}")
+            self.progress[partition] = move.new
 
     async def touch(self) -> None:
         for partition, mark in self.progress.items():

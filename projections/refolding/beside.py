@@ -17,7 +17,7 @@ from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
 from projections.postgres import COUNTED, POSITIONS, PROJECTION, PostgresTransaction
 from projections.projector import Applied, Projector
 from projections.refolding.refold import Bounds, Source
-from projections.rows import AnyView
+from projections.rows import AnyView, Mark
 from projections.tables import NEXT, PREVIOUS, Table, signature, tables
 
 LOCK_MILLISECONDS = 200
@@ -116,7 +116,14 @@ class Beside:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         async with self._connection.transaction():
-            yield PostgresTransaction(self._connection, {self.view.name: self.table}, self.table.name)
+            yield self._begun
+
+    async def positions(self) -> Mapping[int, Mark]:
+        return await self._begun.positions()
+
+    @property
+    def _begun(self) -> PostgresTransaction:
+        return PostgresTransaction(self._connection, {self.view.name: self.table}, self.table.name)
 
     async def discard(self) -> None:
         """Also what one that died has left."""

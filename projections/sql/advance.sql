@@ -1,2 +1,6 @@
-UPDATE positions SET position = %(new)s, "offset" = %(offset)s, recorded_at = %(recorded_at)s, moved_at = now()
-WHERE projection = %(projection)s AND partition = %(partition)s AND position = %(old)s AND views = %(views)s
+UPDATE positions SET position = move.new, "offset" = move."offset", recorded_at = move.recorded_at, moved_at = now()
+FROM unnest(
+    %(partitions)s::integer[], %(olds)s::bigint[], %(news)s::bigint[], %(offsets)s::bigint[], %(moments)s::timestamptz[]
+) AS move (partition, old, new, "offset", recorded_at)
+WHERE projection = %(projection)s AND views = %(views)s
+    AND positions.partition = move.partition AND position = move.old

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from psycopg import AsyncConnection
@@ -15,9 +16,11 @@ from domains.orders.values import Line
 from domains.personal import Personal
 from eventstore.migrate import connect
 from eventstore.personal.sealing import blank
+from eventstore.records import NOTHING, RecordedEvent
 from projections.errors import Fenced, TableMismatch
+from projections.parking import Spot, Waiting
 from projections.postgres import PostgresDatabase
-from projections.rows import Mark, MemoryDatabase
+from projections.rows import Mark, MemoryDatabase, Move
 from projections.tables import Table
 
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
@@ -78,17 +81,41 @@ async def test_views_keep_their_rows_apart(database):
 async def test_positions_begin_at_0_and_move_only_from_where_they_are(database):
     async with database.transaction() as transaction:
         assert await transaction.positions() == dict.fromkeys(range(4), Mark())
-        await transaction.advance(2, Mark(), Mark(17, 4), AT)
+        await transaction.advance({2: Move(Mark(), Mark(17, 4), AT)})
     async with database.transaction() as transaction:
         assert await transaction.positions() == {**dict.fromkeys(range(4), Mark()), 2: Mark(17, 4)}
     with pytest.raises(Fenced):
         await moved(database, 2, 16, 18)
 
 
+async def test_several_positions_move_together_or_not_at_all(database):
+    there = {1: Move(Mark(), Mark(5, 1), AT), 3: Move(Mark(), Mark(7, 2), AT)}
+    async with database.transaction() as transaction:
+        await transaction.advance(there)
+    with pytest.raises(Fenced):
+        async with database.transaction() as transaction:
+            await transaction.advance({1: Move(Mark(5, 1), Mark(9, 3), AT), 3: Move(Mark(), Mark(9, 3), AT)})
+    assert await database.positions() == {0: Mark(), 1: Mark(5, 1), 2: Mark(), 3: Mark(7, 2)}
+
+
+async def test_a_fold_begins_with_its_rows_and_what_is_parked_of_them(database):
+    await save(database, {"1": order("1"), "2": order("2")})
+    async with database.transaction() as transaction:
+        await transaction.parking(DETAILS).park([waiting("2"), waiting("9"), waiting("orders-7", of_stream=True)])
+    async with database.transaction() as transaction:
+        found = await transaction.take(DETAILS, ["1", "2", "3", "orders-7"], {"orders-7", "9"})
+    assert found == ({Spot("2"), Spot("orders-7", of_stream=True)}, {"1": order("1"), "2": order("2")})
+
+
+def waiting(name, *, of_stream=False):
+    event = RecordedEvent(1, "orders-7", 1, uuid4(), "orders.OrderPlaced.v1", AT, AT, b"{}", NOTHING)
+    return Waiting(Spot(name, of_stream), event, "it failed")
+
+
 async def moved(database, partition, old, new):
     async with database.transaction() as transaction:
         await transaction.save(DETAILS, {"1": order("1")})
-        await transaction.advance(partition, Mark(old), Mark(new), AT)
+        await transaction.advance({partition: Move(Mark(old), Mark(new), AT)})
 
 
 async def test_who_changes_rows_beside_the_worker_leaves_a_mark_and_moves_nothing(database):
@@ -114,7 +141,7 @@ async def test_rows_and_positions_are_written_together_or_not_at_all(database):
 async def broken(database):
     async with database.transaction() as transaction:
         await transaction.save(DETAILS, {"2": order("2")})
-        await transaction.advance(0, Mark(), Mark(9), AT)
+        await transaction.advance({0: Move(Mark(), Mark(9), AT)})
         raise ZeroDivisionError
 
 

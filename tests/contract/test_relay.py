@@ -8,20 +8,20 @@ from time import monotonic
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from confluent_kafka import Producer
 from msgspec.structs import replace
 
 from domains.plan import ANY_TIME, FOREVER
 from eventstore.cloudevents import Record, decode, encode
 from eventstore.errors import TopicUnavailable
-from eventstore.kafka import KafkaTopic
+from eventstore.kafka import KafkaTopic, looking, read
 from eventstore.lead import Alone
 from eventstore.memory import MemoryStore
 from eventstore.records import Any, Append, NewEvent, RecordedEvent
 from eventstore.relay import Relay
 from eventstore.topic import MemoryTopic
-from infra.kafka import aiokafka, librdkafka
+from infra.kafka import librdkafka
 from infra.partitions import partition_of
 from infra.plan import Acl, Topic
 
@@ -51,20 +51,9 @@ class OnKafka(KafkaTopic):
 
     async def held(self, partition):
         place = TopicPartition(self._name, partition)
-        consumer = AIOKafkaConsumer(**aiokafka(self._settings, fetch_max_wait_ms=20))
-        await consumer.start()
-        try:
+        async with looking(self._settings, [place]) as consumer:
             end = (await consumer.end_offsets([place]))[place]
-            consumer.assign([place])
-            await consumer.seek_to_beginning(place)
-            found = []
-            async with asyncio.timeout(20):
-                while await consumer.position(place) < end:
-                    for batch in (await consumer.getmany(place, timeout_ms=200)).values():
-                        found += [Record(r.key, r.value, list(r.headers), r.timestamp) for r in batch]
-            return found
-        finally:
-            await consumer.stop()
+            return [replace(record, headers=list(record.headers)) for record in await read(consumer, place, 0, end)]
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 
 from eventstore.cloudevents import decode
 from eventstore.errors import StoreUnavailable
-from eventstore.kafka import KafkaTopic
+from eventstore.kafka import KafkaTopic, looking, read
 from eventstore.lead import PostgresLead
 from eventstore.postgres import PostgresStore
 from eventstore.records import Any, Append, NewEvent
@@ -54,19 +54,9 @@ async def write(store, count, seed=0):
 async def held(topic, partition):
     """Everything that stands in a partition."""
     place = TopicPartition(topic._name, partition)
-    consumer = AIOKafkaConsumer(**aiokafka(topic._settings, fetch_max_wait_ms=20))
-    await consumer.start()
-    try:
+    async with looking(topic._settings, [place]) as consumer:
         end = (await consumer.end_offsets([place]))[place]
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
-        found = []
-        while await consumer.position(place) < end:
-            for batch in (await consumer.getmany(place, timeout_ms=200)).values():
-                found += [decode(record.key, record.value, record.headers) for record in batch]
-        return found
-    finally:
-        await consumer.stop()
+        return [decode(r.key, r.value, r.headers) for r in await read(consumer, place, 0, end)]
 
 
 async def compare(store, topic):

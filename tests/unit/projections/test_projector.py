@@ -19,7 +19,7 @@ from infra.partitions import partition_of
 from projections.errors import Fenced
 from projections.placed import Placed
 from projections.projector import Projector
-from projections.rows import Mark, MemoryDatabase
+from projections.rows import Mark, MemoryDatabase, Move
 
 START = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 
@@ -93,7 +93,7 @@ async def overtaken(database, event):
     async with database.transaction() as slow:
         await Projector(orders.views, database).apply([event])
         await slow.save(orders.views[0], {"1": None})
-        await slow.advance(event.partition, Mark(), Mark(9, 9), START)
+        await slow.advance({event.partition: Move(Mark(), Mark(9, 9), START)})
 
 
 async def test_a_worker_that_another_has_overtaken_writes_nothing():

@@ -1,1 +1,0 @@
-SELECT EXISTS (SELECT FROM parked WHERE view = %(view)s) AS parked
