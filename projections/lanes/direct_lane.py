@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 MANY, MOST = 1000, 16_000
 WAIT_SECONDS = 0.2
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.02
 ANSWER_SECONDS = 5.0
 REFUSED_SECONDS = 15.0  # librdkafka tries, and says so, more often than this
 REFUSALS = {

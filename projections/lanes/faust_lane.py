@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 MOST = 4000
 BUFFERED_BYTES = 8 * 1024 * 1024
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.02
 BEGIN_SECONDS = 45.0  # a rebalance may be waited for
 PAUSE_SECONDS = 0.5
 ANSWER_SECONDS = 5.0
