@@ -10,7 +10,7 @@ from eventsourcing import cryptography
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from domains.plan import ANY_TIME, FOREVER
+from domains.plan import FOREVER, TIME_OF_ARRIVAL
 from eventstore.kafka import KafkaTopic
 from eventstore.migrate import Roles, connect, migrate
 from infra.plan import Acl, Database, Topic
@@ -95,7 +95,7 @@ def place(bare):
 async def topic(floor):
     """An empty topic on Kafka, and how it is reached."""
     name = f"crash.events-{uuid4().hex}.v1"
-    floor.create_topic(Topic(name, PARTITIONS, {**FOREVER, **ANY_TIME}))
+    floor.create_topic(Topic(name, PARTITIONS, {**FOREVER, **TIME_OF_ARRIVAL}))
     floor.allow(Acl("crash-write", "topic", name, ("READ", "WRITE", "DESCRIBE")))
     async with KafkaTopic.open(floor.settings("crash-write"), name, PARTITIONS) as topic:
         yield topic

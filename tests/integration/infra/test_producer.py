@@ -3,13 +3,17 @@
 import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.produce import ProduceRequest
 
+from domains.orders import domain as orders
+from domains.plan import ANY_TIME, write_side
 from eventstore.kafka import looking, read
 from infra.errors import NotPublished
 from infra.plan import Acl, Topic
@@ -20,6 +24,9 @@ from projections.publish import KafkaPublisher
 from projections.records import DeadLetter
 
 PARTITIONS = 4
+EVENTS = next(topic.config for topic in write_side(orders).topics if topic.name == orders.events_topic)
+OF_THEIR_OWN_TIME = {**EVENTS, "message.timestamp.type": "CreateTime", **ANY_TIME}
+LONG_AGO = 1_291_192_000_000  # 2010-12-01, which a broker holds for longer ago than it remembers a producer
 
 
 @pytest.fixture
@@ -121,3 +128,26 @@ async def test_a_publisher_goes_on_with_another_producer(topics, settings):
             await publisher.dead([replace(letter, record=Arrived("events", 0, 8, b"key", b"x" * 5000, []))])
         await publisher.dead([letter])
     assert await values(settings, topics[1], 0) == [b"strange"]
+
+
+@pytest.mark.parametrize(("config", "times"), [(EVENTS, 1), (OF_THEIR_OWN_TIME, 2)])
+async def test_a_page_of_past_events_whose_answer_a_crash_took_is_taken_once(producer, settings, floor, config, times):
+    """Once by the topic of the events; twice if it bore the times of the events, so this can fail."""
+    topic, send = f"producer-{uuid4().hex}", AIOKafkaClient.send
+    floor.create_topic(Topic(topic, 1, config))
+    floor.allow(Acl("contract-write", "topic", topic, ("READ", "WRITE", "DESCRIBE")))
+    lost = []
+
+    async def answer_lost(client, node, request, **more):
+        answer = await send(client, node, request, **more)
+        if isinstance(request, ProduceRequest) and not lost:
+            lost.append(answer)
+            floor.kill("kafka")
+            await asyncio.to_thread(floor.up, only={"kafka"})
+            raise KafkaConnectionError("the answer is lost")
+        return answer
+
+    with patch.object(AIOKafkaClient, "send", answer_lost):
+        await producer.send([Outgoing(topic, 0, b"key", b"page", [], LONG_AGO)])
+    assert lost
+    assert await values(settings, topic, 0) == [b"page"] * times
