@@ -14,6 +14,7 @@ import psycopg
 
 from eventstore import sql
 from eventstore.migrate import connect, migrate
+from infra.bench.servers import running
 from infra.native import Native
 from infra.plan import Database
 from infra.postgres import conninfo
@@ -78,21 +79,18 @@ class Place:
 @contextmanager
 def opened(system: Native) -> Iterator[Place]:
     """A place of its own. The server is started if it is down; afterwards everything is as it was."""
-    was_up = system.state.running("postgres") is not None
-    system.up(only={"postgres"})
-    try:
-        system.drop_database(DATABASE)
-        system.create_database(DATABASE)
-        settings = system.settings(PRINCIPAL)
-        address = conninfo(settings, DATABASE.name)
-        with connect(address, 30) as connection:
-            migrate(connection, None)  # who owns the store writes to it, and makes room in it
-        with tls_for_libpq(settings):
-            yield Place(settings, address, (system.folder / "postgres").resolve())
-    finally:
-        system.drop_database(DATABASE)
-        if not was_up:
-            system.down(only={"postgres"})
+    with running(system, "postgres"):
+        try:
+            system.drop_database(DATABASE)
+            system.create_database(DATABASE)
+            settings = system.settings(PRINCIPAL)
+            address = conninfo(settings, DATABASE.name)
+            with connect(address, 30) as connection:
+                migrate(connection, None)  # who owns the store writes to it, and makes room in it
+            with tls_for_libpq(settings):
+                yield Place(settings, address, (system.folder / "postgres").resolve())
+        finally:
+            system.drop_database(DATABASE)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from eventstore.postgres import PostgresStore
 from eventstore.relay import PAGE, Relay
 from eventstore.topic import Genuine, Placed
 from infra.bench.figures import Clock, Figure, Round, busy
+from infra.bench.servers import running
 from infra.bench.shown import AsJson, bench, show, told
 from infra.garbage import collect_rarely
 from infra.kafka import librdkafka
@@ -93,19 +94,16 @@ class Topics:
 @contextmanager
 def broker(system: Native) -> Iterator[Topics]:
     """Kafka, where the principal of the measurements may publish; afterwards everything is as it was."""
-    was_up = system.state.running("kafka") is not None
-    system.up(only={"kafka"})
-    try:
-        system.allow(Acl(PRINCIPAL, "topic", f"{PREFIX}*", ("READ", "WRITE", "DESCRIBE")))
-        yield Topics(system)
-    finally:
-        client = AdminClient(librdkafka(system.settings(kafka.ADMIN), log_level=0))
-        gone = [name for name in client.list_topics(timeout=10).topics if name.startswith(PREFIX)]
-        for future in client.delete_topics(gone).values() if gone else ():
-            future.result()
-        system.admin().provision([system.settings(PRINCIPAL)], (), ())
-        if not was_up:
-            system.down(only={"kafka"})
+    with running(system, "kafka"):
+        try:
+            system.allow(Acl(PRINCIPAL, "topic", f"{PREFIX}*", ("READ", "WRITE", "DESCRIBE")))
+            yield Topics(system)
+        finally:
+            client = AdminClient(librdkafka(system.settings(kafka.ADMIN), log_level=0))
+            gone = [name for name in client.list_topics(timeout=10).topics if name.startswith(PREFIX)]
+            for future in client.delete_topics(gone).values() if gone else ():
+                future.result()
+            system.admin().provision([system.settings(PRINCIPAL)], (), ())
 
 
 class Timed(KafkaTopic):

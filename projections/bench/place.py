@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from domains.kernel import Domain
 from domains.plan import write_side
 from eventstore.migrate import connect
+from infra.bench.servers import running
 from infra.kafka import librdkafka
 from infra.native import Native, kafka
 from infra.partitions import partition_of
@@ -36,15 +37,13 @@ class Place:
 @contextmanager
 def opened(system: Native, events: int, names: tuple[str, ...]) -> Iterator[list[Place]]:
     """A place for each name."""
-    was_up = {name for name in SERVERS if system.state.running(name) is not None}
-    system.up(only=SERVERS)
     domains = [counting(name) for name in names]
-    try:
-        yield [prepared(system, domain, events) for domain in domains]
-    finally:
-        for domain in domains:
-            cleared(system, domain)
-        system.down(only=SERVERS - was_up)
+    with running(system, *SERVERS):
+        try:
+            yield [prepared(system, domain, events) for domain in domains]
+        finally:
+            for domain in domains:
+                cleared(system, domain)
 
 
 def prepared(system: Native, domain: Domain, events: int) -> Place:

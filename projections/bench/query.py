@@ -17,6 +17,7 @@ import uvloop
 from domains.kernel import Domain
 from eventstore.migrate import connect
 from infra.bench.figures import Figure, Round, busy, known
+from infra.bench.servers import running
 from infra.bench.shown import AsJson, bench, show, told
 from infra.console import clear_errors
 from infra.native import Native, here
@@ -87,17 +88,15 @@ class Place:
 @contextmanager
 def opened(system: Native, rows: int) -> Iterator[Place]:
     """PostgreSQL and the issuer, with a read database of their own; afterwards everything is as it was."""
-    was_up = {name for name in SERVERS if system.state.running(name) is not None}
-    system.up(only=SERVERS)
     domain = serving.asked_with(next(scope for scope in system.plan.scopes if scope.endswith(":read")))
     database = next(one for one in read_side(domain).databases if one.name == read_database(domain))
-    try:
-        system.drop_database(database)
-        system.create_database(database)
-        yield prepared(system, domain, database, rows)
-    finally:
-        system.drop_database(database)
-        system.down(only=SERVERS - was_up)
+    with running(system, *SERVERS):
+        try:
+            system.drop_database(database)
+            system.create_database(database)
+            yield prepared(system, domain, database, rows)
+        finally:
+            system.drop_database(database)
 
 
 def prepared(system: Native, domain: Domain, database: Database, rows: int) -> Place:
