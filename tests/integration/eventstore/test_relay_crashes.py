@@ -90,7 +90,7 @@ async def relaying(place, topic):
 
 async def reached(relay, store):
     async with asyncio.timeout(60):
-        while relay.position < await store.head():  # noqa: ASYNC110
+        while not relay.leading or relay.position < await store.head():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
