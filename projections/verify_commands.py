@@ -76,7 +76,7 @@ async def keep(domain: Domain, view: AnyView, found: Verified, *, whole: bool) -
     database = PostgresDatabase(conninfo(here().settings(f"{domain.name}-read"), read_database(domain)), domain)
     try:
         async with database.transaction() as transaction:
-            await note(transaction.execute, view, wrong, None if whole else ())
+            await note(transaction.execute, view, found.at, wrong, None if whole else ())
     finally:
         await database.close()
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -25,6 +26,7 @@ from projections.tables import Table
 TRACED = 100
 HOLD = SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
 SKIPS, SPOTS = sql.text("skips"), sql.text("parked_spots")
+MOMENT = sql.text("moment")
 WRONG, RIGHT, OTHERS_RIGHT = (sql.text(f"drift_{name}") for name in ("wrong", "right", "others_right"))
 Execute = Callable[[Any, Mapping[str, Any]], Awaitable[Any]]
 
@@ -46,9 +48,13 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was compared: so many rows and events, up to `position`; keys that are parked are left out."""
+    """What was compared: so many rows and events, up to `position`; keys that are parked are left out.
+
+    `at` is when the rows were read, by the clock of their database.
+    """
 
     view: str
+    at: datetime
     rows: int
     events: int
     position: int
@@ -76,6 +82,9 @@ class Frozen:
     async def hold(self, view: AnyView) -> None:
         """Keeps this table in its place: what is then read of it fits the positions."""
         await self._connection.execute(HOLD.format(Table(view).identifier))
+
+    async def moment(self) -> datetime:
+        return await moment(self._connection.execute)
 
     async def positions(self) -> Mapping[int, int]:
         rows = await (await self._connection.execute(POSITIONS, {"projection": PROJECTION})).fetchall()
@@ -117,7 +126,7 @@ async def verify(
 ) -> Verified:
     """Raises `StoreUnavailable`, `ReadUnavailable` and `UnreadableEvent`."""
     await frozen.hold(view)
-    positions = await frozen.positions()
+    at, positions = await frozen.moment(), await frozen.positions()
     skipped, parked = await frozen.aside(view)
     sampled = sample(most, await frozen.count(view))
     refold = Refold(domain, view, store, positions, skipped)
@@ -142,7 +151,7 @@ async def verify(
             live[key] = None
     since = await refold.since(live) if live else {}
     traced = [Drift(one.key, one.column, one.live, one.folded, since.get(one.key)) for one in drift]
-    return Verified(f"{domain.name}/{view.name}", rows, events, max(positions.values(), default=0), traced)
+    return Verified(f"{domain.name}/{view.name}", at, rows, events, max(positions.values(), default=0), traced)
 
 
 def differences(view: AnyView, key: str, live: Row | None, folded: Row | None) -> Collection[Drift]:
@@ -182,11 +191,20 @@ def shown(row: Row | None, column: str) -> Any:
     return None if row is None else row.model_dump(mode="json", warnings=False)[column]
 
 
+async def moment(execute: Execute) -> datetime:
+    """Not later than what the transaction sees."""
+    [row] = await (await execute(MOMENT, {})).fetchall()
+    at: datetime = row["moment"]
+    return at
+
+
 async def note(
-    execute: Execute, view: AnyView, wrong: Mapping[str, Sequence[str]], right: Collection[str] | None
+    execute: Execute, view: AnyView, at: datetime, wrong: Mapping[str, Sequence[str]], right: Collection[str] | None
 ) -> None:
-    """Keeps for people which rows are wrong, by their columns, and no longer which are right; None: all others."""
-    told: dict[str, Any] = {"view": Table(view).name, "keys": list(wrong)}
+    """Keeps for people which rows were wrong at a moment, by their columns, and no longer which were right; None: all
+    others. What was noted after that moment stays.
+    """
+    told: dict[str, Any] = {"view": Table(view).name, "at": at, "keys": list(wrong)}
     if wrong:
         await execute(WRONG, told | {"columns": [", ".join(columns) for columns in wrong.values()]})
     if right is None:

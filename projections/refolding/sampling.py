@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NoReturn
 
 from domains.codec import decode
@@ -21,7 +22,7 @@ from projections.errors import ProjectionError
 from projections.metrics import DRIFT_ROWS
 from projections.paging import Place
 from projections.postgres import PostgresDatabase
-from projections.refolding.drift import HOLD, SKIPS, SPOTS, as_it_is, columns_that_differ, note
+from projections.refolding.drift import HOLD, SKIPS, SPOTS, as_it_is, columns_that_differ, moment, note
 from projections.refolding.facts import of_one_stream
 from projections.refolding.refold import fold
 from projections.rows import AnyView
@@ -43,6 +44,7 @@ SUSPECTS, COUNT = sql.text("drift_suspects"), sql.text("drift_count")
 class Sample:
     """Rows as they were at one moment, None where there was none, and what belongs into them."""
 
+    at: datetime
     live: dict[str, Row | None]
     bounds: Mapping[int, int]
     skipped: frozenset[int]
@@ -92,7 +94,7 @@ class Sampler:
         differ = {key: columns_that_differ(view, live, folded.get(key)) for key, live in sample.live.items()}
         wrong = {key: columns for key, columns in differ.items() if columns}
         async with self._turn, self.database.transaction() as transaction:
-            await note(transaction.execute, view, wrong, right=differ.keys() - wrong.keys())
+            await note(transaction.execute, view, sample.at, wrong, right=differ.keys() - wrong.keys())
             [found] = await (await transaction.execute(COUNT, {"view": Table(view).name})).fetchall()
         DRIFT_ROWS.labels(self.domain.name, view.name).set(found["rows"])
         return int(found["rows"])
@@ -126,16 +128,17 @@ class Sampler:
 
     async def _taken(self, view: AnyView, touched: set[str]) -> Sample:
         table, place = Table(view), self._places[view.name]
-        at = Place(key=place.key)
+        after = Place(key=place.key)
         async with self.database.transaction() as transaction:
             execute, told = transaction.execute, {"view": table.name}
             await execute(ONE_MOMENT, {})
+            at = await moment(execute)
             await execute(HOLD.format(table.identifier), {})
             bounds = {partition: mark.position for partition, mark in (await transaction.positions()).items()}
             skips = await (await execute(SKIPS, told)).fetchall()
             spots = await (await execute(SPOTS, told)).fetchall()
             suspects = await (await execute(SUSPECTS, told | {"limit": ROWS})).fetchall()
-            following = await (await execute(table.page((), at), {"after": at.key, "limit": ROWS})).fetchall()
+            following = await (await execute(table.page((), after), {"after": after.key, "limit": ROWS})).fetchall()
             keys = touched | {row["key"] for row in suspects}
             chosen = CHOSEN.format(columns=table.listed, table=table.identifier, key=table.key)
             known = await (await execute(chosen, {"keys": list(keys)})).fetchall()
@@ -144,7 +147,7 @@ class Sampler:
         live |= {row[view.key]: as_it_is(view, row) for row in (*known, *following)}
         for parked in spots:
             live.pop(parked["name"], None)
-        return Sample(live, bounds, frozenset(row["position"] for row in skips))
+        return Sample(at, live, bounds, frozenset(row["position"] for row in skips))
 
     async def _folded(self, view: AnyView, sample: Sample) -> dict[str, Row]:
         """What the rows should be."""

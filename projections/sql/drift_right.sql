@@ -1,1 +1,1 @@
-DELETE FROM drift WHERE view = %(view)s AND key = ANY(%(right)s)
+DELETE FROM drift WHERE view = %(view)s AND key = ANY(%(right)s) AND seen_at < %(at)s

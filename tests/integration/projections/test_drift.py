@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -20,7 +21,7 @@ from projections.metrics import DRIFT_ROWS
 from projections.placed import Placed
 from projections.postgres import PostgresDatabase
 from projections.projector import Projector
-from projections.refolding.drift import Drift, Frozen, Verified, sample, verify
+from projections.refolding.drift import Drift, Frozen, Verified, note, sample, verify
 from projections.refolding.sampling import Sampler
 from projections.serving.views import Views
 
@@ -164,6 +165,50 @@ async def test_rows_that_are_wrong_missing_or_invented_are_found_in_the_running_
     await sampled.comes_to({DETAILS.name: 1})
 
 
+class Late(MemoryStore):
+    """A store that lets something happen before it first answers what a stream holds."""
+
+    def __init__(self, events, happens):
+        super().__init__()
+        self.events, self.happens = events, happens
+
+    async def read_log(self, **_):
+        return []
+
+    async def read_stream(self, stream, **_):
+        if self.happens is not None:
+            happens, self.happens = self.happens, None
+            await happens()
+        return [event for event in self.events if event.stream == stream]
+
+
+async def test_a_sample_takes_nothing_back_that_was_noted_after_it_was_taken(live, store):
+    database, views = PostgresDatabase(live, domain), Views(live, domain)
+    await views.open()
+
+    async def wrong_from_now_on():
+        change(live, "UPDATE order_details_v2 SET status = 'cancelled' WHERE \"order\" = '7'")
+        found = await verified(live, store)
+        async with database.transaction() as transaction:
+            await note(transaction.execute, DETAILS, found.at, {"7": ["status"]}, None)
+
+    sampler = Sampler(domain, Late(await store.read_log(), wrong_from_now_on), database, rate=1e6)
+    try:
+        assert await sampler.once(DETAILS) == 1
+        assert await views.drift() == {DETAILS.name: 1}
+        # A look that began before a note leaves it as well; one that began later takes it back.
+        before = await verified(live, store)
+        change(live, "UPDATE order_details_v2 SET status = 'placed' WHERE \"order\" = '7'")
+        change(live, "UPDATE drift SET seen_at = now()")
+        for found, left in ((before, {DETAILS.name: 1}), (await verified(live, store), {})):
+            async with database.transaction() as transaction:
+                await note(transaction.execute, DETAILS, found.at, {}, None)
+            assert await views.drift() == left
+    finally:
+        await views.close()
+        await database.close()
+
+
 async def test_what_is_not_folded_yet_is_no_drift(live, store):
     handler = Handler(domain, store)
     await handler.handle(Request("late", "place", json.dumps(LATE).encode()))
@@ -182,7 +227,7 @@ async def test_a_sample_is_about_as_large_as_asked_and_finds_what_it_holds(live,
 
 @pytest.mark.parametrize(("drift", "code"), [(False, 0), (True, 5)])
 def test_the_command_ends_with_5_when_something_differs(monkeypatch, drift, code):
-    found = Verified("orders/order-details", 10, 13, 13, [])
+    found = Verified("orders/order-details", datetime.now(UTC), 10, 13, 13, [])
     if drift:
         found = replace(found, drift=[Drift("7", "status", "cancelled", "placed", 8)])
 
