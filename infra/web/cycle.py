@@ -6,6 +6,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from infra.outbox import Outbox
+
 CONTROLS = bytes({*range(32), 127} - {9})
 CLOSE, CHUNKED = (b"connection", b"close"), (b"transfer-encoding", b"chunked")
 COLON = b": ".join
@@ -20,9 +22,9 @@ class Cycle(RequestResponseCycle):
     hand_over: Callable[[], None] | None = None
     """Set while it is answered without a task: has one go on with it."""
 
-    def __init__(self, protocol: HttpToolsProtocol, scope: Any, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: HttpToolsProtocol, scope: Any, outbox: Outbox, *, keep_alive: bool) -> None:
         # All that the class above has, which takes twice as long to be told it.
-        self.scope, self.protocol, self.keep_alive = scope, protocol, keep_alive
+        self.scope, self.protocol, self.keep_alive, self._outbox = scope, protocol, keep_alive, outbox
         self.transport, self.flow, self.logger = protocol.transport, protocol.flow, protocol.logger
         self.waiting_for_100_continue, self.on_response = protocol.expect_100_continue, protocol.on_response_complete
         self.message_event, self.body, self.more_body = asyncio.Event(), bytearray(), True
@@ -42,10 +44,7 @@ class Cycle(RequestResponseCycle):
             return
         head = STATUS_LINE[status] + one_each(headers if self.keep_alive else [*headers, CLOSE])
         self.response_started = self.response_complete = True
-        self.transport.write(head if self.scope["method"] == "HEAD" else head + body)
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+        self._last(head if self.scope["method"] == "HEAD" else head + body)
 
     async def receive(self) -> Any:
         if self.more_body or self.disconnected or self.response_complete or not self.message_event.is_set():
@@ -96,13 +95,22 @@ class Cycle(RequestResponseCycle):
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0 or (self.expected_content_length and not more):
                 raise RuntimeError("the body is not as long as it was said to be")
-        self._write(body)
-        if not more:
-            self.response_complete = True
-            self.message_event.set()
-            if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
+        if more:
+            self._write(body)
+            return
+        self.response_complete = True
+        self.message_event.set()
+        head, self._head = self._head, b""
+        self._last(head + body)
+
+    def _last(self, content: bytes) -> None:
+        if not self.keep_alive:
+            if content:
+                self.transport.write(content)
+            self.transport.close()
+        elif content:
+            self._outbox.write(self.transport, content)
+        self.on_response()
 
     def _write(self, body: bytes) -> None:
         if content := self._head + body:

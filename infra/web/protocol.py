@@ -12,6 +12,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.alarm import Alarm
+from infra.outbox import outbox
 from infra.telemetry import about, begin
 from infra.web.cycle import Cycle
 from infra.web.problems import Problem
@@ -36,6 +37,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._outbox = outbox(self.loop)
         self.peer = common_name(transport.get_extra_info("peercert"))
         self._head, self._in_head, self._discarded = 0, True, 0
         self._refusal = MALFORMED
@@ -130,7 +132,7 @@ class Protocol(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"], scope["query_string"] = url.path, url.query or b""
         before = self.cycle
-        self.cycle = Cycle(self, scope, keep_alive=version != "1.0" and parser.should_keep_alive())
+        self.cycle = Cycle(self, scope, self._outbox, keep_alive=version != "1.0" and parser.should_keep_alive())
         if before is None or before.response_complete:
             self._unstarted = self.cycle
         else:
@@ -149,6 +151,7 @@ class Protocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """An answer without an end would keep the service from stopping: its client goes on elsewhere."""
+        self._outbox.flush()
         if self.cycle is not None and self.cycle.scope.get("endless") and not self.cycle.response_complete:
             self.transport.close()
             return
@@ -187,6 +190,7 @@ class Protocol(HttpToolsProtocol):
             problem = Problem(status, slug, detail, headers={"connection": "close", "x-request-id": context.request_id})
             body = problem.body("")
         head = b"".join(name + b": " + value + b"\r\n" for name, value in problem.head(len(body))) + b"\r\n"
+        self._outbox.flush()
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 
