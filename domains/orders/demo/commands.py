@@ -78,8 +78,7 @@ def demo(
         except TryAgain as error:
             raise fail(f"the system did not answer in time: {error}", Exit.TRY_AGAIN, "headrace status") from None
         finally:
-            if not before:
-                system.down()
+            system.down(only=set(system.state.known()) - before)
     if not result.holds:
         raise typer.Exit(Exit.UNVERIFIED)
 
