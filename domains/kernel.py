@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +20,7 @@ R = TypeVar("R", bound="Row")
 # What a field may be in the body of a command, where its type says it less closely: for a field's `json_schema_extra`.
 IN_BODIES = "x-in-bodies"
 RESERVED = frozenset({"operations"})
+put = object.__setattr__
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 SCOPE = re.compile(r"[a-z][a-z0-9-]*:[a-z][a-z0-9-]*")
 EVENT_TYPE = re.compile(r"(?P<domain>[a-z][a-z0-9-]*)\.(?P<event>[A-Z][A-Za-z0-9]*)\.v(?P<version>[1-9][0-9]*)")
@@ -59,6 +60,19 @@ class Row(BaseModel):
     """A row of a view: its fields are the table's columns and the answer's body."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic does it, in two thirds of the time: most folds make each row so."""
+        if deep or not update or self.__pydantic_private__ is not None:
+            return super().model_copy(update=update, deep=deep)
+        copied = object.__new__(self.__class__)
+        put(copied, "__dict__", {**self.__dict__, **update})
+        # Nobody adds to the set of a frozen row, so rows can share it, which saves memory as well.
+        fields = self.__pydantic_fields_set__
+        put(copied, "__pydantic_fields_set__", fields if fields.issuperset(update) else fields | update.keys())
+        put(copied, "__pydantic_extra__", None)
+        put(copied, "__pydantic_private__", None)
+        return copied
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from eventstore.records import (
     Any,
     Append,
     Appended,
+    BareEvent,
     Condition,
     Exactly,
     Expected,
@@ -149,6 +150,10 @@ class MemoryStore:
         check_selection(only)
         start = bisect_right(self._log, after, key=lambda event: event.position)
         return list(islice((event for event in self._log[start:] if only.takes(event)), max(0, limit)))
+
+    async def read_bare(self, *, after: int = 0, limit: int = 1000) -> Sequence[BareEvent]:
+        found = await self.read_log(after=after, limit=limit)
+        return [BareEvent(one.position, one.stream, one.version, one.type, one.time, one.data) for one in found]
 
     async def read_from_snapshot(
         self, stream: str, type: str, *, limit: int = 1000

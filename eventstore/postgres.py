@@ -28,6 +28,7 @@ from eventstore.records import (
     EVERYTHING,
     Append,
     Appended,
+    BareEvent,
     Condition,
     IdempotencyKey,
     RecordedEvent,
@@ -41,6 +42,7 @@ from eventstore.watch import HeadWatch, Listener
 EXPIRE_KEYS = sql.statement("expire_keys")
 READ_STREAM = sql.statement("read_stream")
 READ_STREAM_BACKWARD = sql.statement("read_stream_backward")
+READ_BARE = sql.statement("read_bare")
 READ_FROM_SNAPSHOTS = sql.statement("read_from_snapshots")
 KEEP_SNAPSHOT = sql.statement("keep_snapshot")
 HEAD = sql.statement("head")
@@ -143,6 +145,10 @@ class PostgresStore:
         check_selection(only)
         query, bounds = selected(only, after=after, limit=page(limit))
         return [recorded(row) for row in await self._readers.fetch(query, bounds)]
+
+    async def read_bare(self, *, after: int = 0, limit: int = 1000) -> Sequence[BareEvent]:
+        bounds: dict[str, object] = {"after": bounded(after), "limit": page(limit)}
+        return [BareEvent(*row) for row in await self._readers.fetch(READ_BARE, bounds)]
 
     async def read_from_snapshot(self, stream: str, type: str, *, limit: int = 1000) -> FromSnapshot:
         check_stream(stream)

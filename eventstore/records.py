@@ -52,6 +52,17 @@ class RecordedEvent(Struct, frozen=True, gc=False):
     metadata: Metadata
 
 
+class BareEvent(Struct, frozen=True, gc=False):
+    """As much of a recorded event as a fold needs."""
+
+    position: int
+    stream: str
+    version: int
+    type: str
+    time: datetime
+    data: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a stream's events up to `version` fold to; `type` says to whom `data` means something."""

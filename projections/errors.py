@@ -16,7 +16,7 @@ ProjectionError
 └── Overtaken        a reader of changes was slower than they come, and what it lacks has made room
 """
 
-from eventstore.records import RecordedEvent
+from eventstore.records import BareEvent, RecordedEvent
 
 
 class ProjectionError(Exception):
@@ -57,7 +57,7 @@ class RebuildRefused(ProjectionError):
 class RebuildFailed(ProjectionError):
     """A view raised while it was folded anew; the live one is untouched."""
 
-    def __init__(self, view: str, event: RecordedEvent, why: str) -> None:
+    def __init__(self, view: str, event: BareEvent | RecordedEvent, why: str) -> None:
         where = f"event {event.version} of stream {event.stream!r}, position {event.position}"
         super().__init__(f"the view {view} fails on {where}: {why}")
         self.view, self.event, self.why = view, event, why

@@ -1,13 +1,13 @@
 """Views folded anew from the store: the source, and the one fold that verify, rebuild and replay share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 from domains.codec import decode
 from domains.kernel import Domain, Row
-from eventstore.records import RecordedEvent
+from eventstore.records import BareEvent, RecordedEvent
 from eventstore.store import EventStore
 from infra.partitions import partition_of
 from projections.errors import EffectRefused, RebuildFailed
@@ -21,6 +21,8 @@ UNKNOWN_OFFSET = -1
 Bounds = Mapping[int, int]
 Chosen = Callable[[str], bool]
 Progress = Callable[[int, int], None]
+AnyEvent = TypeVar("AnyEvent", BareEvent, RecordedEvent)
+Read = Callable[..., Awaitable[Sequence[AnyEvent]]]
 
 
 def everything(_: str) -> bool:
@@ -42,20 +44,23 @@ class Source:
         self._lane = lru_cache(STREAMS_KEPT)(lambda stream: partition_of(stream.encode(), domain.partitions))
         self.after = after
 
-    def partition(self, event: RecordedEvent) -> int:
+    def partition(self, event: BareEvent | RecordedEvent) -> int:
         lane: int = self._lane(event.stream)
         return lane
 
-    async def pages(self, bounds: Bounds) -> AsyncIterator[list[RecordedEvent]]:
+    def pages(self, bounds: Bounds) -> AsyncIterator[list[BareEvent]]:
         """Pages of events, at once what follows; a page may be empty. While one is worked on, the next is fetched."""
+        return self._pages(bounds, self._store.read_bare)
+
+    async def _pages(self, bounds: Bounds, read: Read[AnyEvent]) -> AsyncIterator[list[AnyEvent]]:
         after, end = self.after, max(bounds.values(), default=0)
         sure = min((bounds.get(number, 0) for number in range(self._partitions)), default=0)
         skipped: int | None = None
-        coming = asyncio.ensure_future(self._store.read_log(after=after, limit=PAGE)) if after < end else None
+        coming = asyncio.ensure_future(read(after=after, limit=PAGE)) if after < end else None
         try:
             while coming is not None and (page := await coming):
                 after = page[-1].position
-                coming = asyncio.ensure_future(self._store.read_log(after=after, limit=PAGE)) if after < end else None
+                coming = asyncio.ensure_future(read(after=after, limit=PAGE)) if after < end else None
                 if after > sure:
                     await asyncio.sleep(0)
                     within = [event for event in page if event.position <= bounds.get(self.partition(event), 0)]
@@ -76,7 +81,7 @@ class Source:
         self, domain: Domain, bounds: Bounds, skipped: Collection[int] = frozenset()
     ) -> AsyncIterator[list[Placed]]:
         """The same as batches for a projector."""
-        async for page in self.pages(bounds):
+        async for page in self._pages(bounds, self._store.read_log):
             yield [self._place(domain, event) for event in without(page, skipped)]
 
     def _place(self, domain: Domain, event: RecordedEvent) -> Placed:
@@ -108,7 +113,7 @@ class Refold:
             self.fold(page, rows, chosen)
         return rows
 
-    def fold(self, page: Sequence[RecordedEvent], rows: dict[str, Row], chosen: Chosen = everything) -> list[str]:
+    def fold(self, page: Sequence[BareEvent], rows: dict[str, Row], chosen: Chosen = everything) -> list[str]:
         """Folds a page into rows: the keys that it touched."""
         return fold(self._domain, self._view, page, rows, chosen)
 
@@ -126,7 +131,7 @@ class Refold:
                     right[key], wrong[key] = False, event.position
         return wrong
 
-    async def pages(self, progress: Progress = nobody) -> AsyncIterator[Sequence[RecordedEvent]]:
+    async def pages(self, progress: Progress = nobody) -> AsyncIterator[Sequence[BareEvent]]:
         end, self.events = max(self._bounds.values(), default=0), 0
         source = self._source()
         async for page in source.pages(self._bounds):
@@ -137,14 +142,14 @@ class Refold:
         self.after = source.after
 
 
-def without(page: list[RecordedEvent], skipped: Collection[int]) -> list[RecordedEvent]:
+def without(page: list[AnyEvent], skipped: Collection[int]) -> list[AnyEvent]:
     """The events that nobody took out of the view for good."""
     return [event for event in page if event.position not in skipped] if skipped else page
 
 
 def facts(
-    domain: Domain, view: AnyView, page: Sequence[RecordedEvent], chosen: Chosen
-) -> Iterator[tuple[RecordedEvent, str, Any]]:
+    domain: Domain, view: AnyView, page: Sequence[BareEvent], chosen: Chosen
+) -> Iterator[tuple[BareEvent, str, Any]]:
     for event in page:
         fact = decode(domain, event)
         key = view.key_of(fact)
@@ -153,7 +158,11 @@ def facts(
 
 
 def fold(
-    domain: Domain, view: AnyView, page: Sequence[RecordedEvent], rows: dict[str, Row], chosen: Chosen = everything
+    domain: Domain,
+    view: AnyView,
+    page: Sequence[BareEvent | RecordedEvent],
+    rows: dict[str, Row],
+    chosen: Chosen = everything,
 ) -> list[str]:
     """Folds a page into rows: the keys that it touched. Raises `RebuildFailed`; `EffectRefused` for more."""
     key_of, project, kind, key_name = view.key_of, view.project, view.row, view.key
@@ -179,7 +188,7 @@ def fold(
     return touched
 
 
-def failed(view: AnyView, event: RecordedEvent, error: Exception) -> RebuildFailed:
+def failed(view: AnyView, event: BareEvent | RecordedEvent, error: Exception) -> RebuildFailed:
     if isinstance(error, effects.Reached):
         return EffectRefused(view.name, event, f"a fold has no effects, but it did {error}")
     return RebuildFailed(view.name, event, f"{type(error).__name__}: {error}")

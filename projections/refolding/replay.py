@@ -10,7 +10,7 @@ from psycopg.sql import SQL
 from pydantic import ValidationError
 
 from domains.kernel import Row
-from eventstore.records import RecordedEvent
+from eventstore.records import BareEvent
 from eventstore.store import EventStore
 from projections.errors import RebuildRefused
 from projections.postgres import PostgresTransaction
@@ -33,7 +33,7 @@ class Which:
     since: datetime | None = None
     until: datetime | None = None
 
-    def takes(self, event: RecordedEvent) -> bool:
+    def takes(self, event: BareEvent) -> bool:
         return (
             (self.stream is None or event.stream == self.stream)
             and (self.type is None or event.type == self.type)

@@ -167,6 +167,7 @@ async def test_ranges_go_into_files_and_come_back(small, tmp_path):
         for asked in (
             store.read_log(after=0),
             store.read_log(after=2 * SIZE - 1),
+            store.read_bare(after=2 * SIZE - 1),
             store.read_log(after=0, only=Selection(category="crash")),
             store.read_log(after=0, only=Selection(tags=("a",))),
             store.read_log(after=0, only=Selection(correlation_id="a")),
