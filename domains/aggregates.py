@@ -62,6 +62,11 @@ class Aggregates:
         self._type = f"{domain.name}.{fold_version(domain)}"
         self._keeps = self._policy.snapshot_every > 0 and isinstance(domain.decider.initial, BaseModel)
 
+    @property
+    def nothing(self) -> Folded:
+        """What there is before the first event."""
+        return Folded(self._domain.decider.initial)
+
     async def load(self, stream: str) -> Folded:
         start, size, page = await self._begin(stream)
         folded = start
@@ -81,15 +86,11 @@ class Aggregates:
         if known is None and self._keeps:
             kept, page = await self._store.read_from_snapshot(stream, self._type, limit=PAGE)
             if kept is None:
-                return self._nothing, 0, page
+                return self.nothing, 0, page
             if (restored := self._restored(kept)) is not None:
                 return restored, len(kept.data), page
-        folded, size = (known.folded, known.bytes) if known else (self._nothing, 0)
+        folded, size = (known.folded, known.bytes) if known else (self.nothing, 0)
         return folded, size, await self._store.read_stream(stream, after=folded.version, limit=PAGE)
-
-    @property
-    def _nothing(self) -> Folded:
-        return Folded(self._domain.decider.initial)
 
     def _fold(self, folded: Folded, page: Iterable[RecordedEvent]) -> Folded:
         state = folded.state

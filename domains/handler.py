@@ -1,6 +1,7 @@
-"""Handles a command: loads the stream, folds, decides, appends."""
+"""Handles a command: loads the stream, unless it begins one, folds, decides, appends."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic_core import from_json
 from domains.access import check_owner
 from domains.aggregates import PAGE, Aggregates, Folded, Policy
 from domains.codec import decode, encode
-from domains.errors import InvalidCommand, Refused, UnknownCommand
+from domains.errors import InvalidCommand, NotYours, Refused, UnknownCommand
 from domains.kernel import Command, Domain
 from domains.personal import subjects
 from eventstore.errors import KeyMissing, WrongExpectedVersion
@@ -23,6 +24,7 @@ from eventstore.records import Append, Appended, Exactly, Expected, IdempotencyK
 from eventstore.store import EventStore
 
 ATTEMPTS = 5
+SURE = 8  # one that is wrong costs the batch that it is in twice
 ANY_VERSION = AnyVersion()
 NOBODY = Metadata()
 
@@ -53,6 +55,7 @@ class Handler:
     ) -> None:
         self._domain, self._store, self._keys = domain, store, keys
         self._aggregates = Aggregates(domain, store, policy)
+        self._begun = Counter[str]()  # of each command: how many in a row began their streams
 
     async def handle(self, request: Request) -> Appended:
         """The stream's new place.
@@ -64,6 +67,8 @@ class Handler:
         """
         command, used = await self.keyed(parse(self._domain, request))
         key = idempotency(request, used)
+        if (begun := await self._begin(request, command, key)) is not None:
+            return begun
         for attempt in range(ATTEMPTS):
             try:
                 return await self._attempt(request, command, key)
@@ -105,15 +110,42 @@ class Handler:
     async def _answered(self, key: IdempotencyKey | None) -> Appended | None:
         return await self._store.answered(key) if key is not None else None
 
+    async def _begin(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended | None:
+        """The same, as if there were no stream yet, when the last such commands began theirs: that saves to look.
+
+        Only what the store has confirmed is an answer. None: it must be looked, also before anything is refused.
+        """
+        if self._begun[request.command] < SURE or isinstance(request.expected, Exactly):
+            return None
+        try:
+            begun = await self._append(request, command, key, self._aggregates.nothing)
+        except (NotYours, Refused, WrongExpectedVersion):
+            begun = None
+        self._note(request, began=begun is not None and not begun.repeated)
+        return begun
+
     async def _attempt(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended:
+        folded = await self._aggregates.load(self._domain.stream(request.id))
+        appended = await self._append(request, command, key, folded)
+        self._note(request, began=appended is not None and folded.version == 0)
+        if appended is None:
+            unchanged = Appended(self._domain.stream(request.id), folded.version, folded.position, repeated=True)
+            return await self._answered(key) or unchanged
+        return appended
+
+    def _note(self, request: Request, *, began: bool) -> None:
+        self._begun[request.command] = self._begun[request.command] + 1 if began else 0
+
+    async def _append(
+        self, request: Request, command: Command, key: IdempotencyKey | None, folded: Folded
+    ) -> Appended | None:
+        """Decides upon a state, and records what follows; None: nothing does."""
         stream = self._domain.stream(request.id)
-        folded = await self._aggregates.load(stream)
         check_owner(self._domain, request.owner, folded.state, command)
         demand(stream, request.expected, folded.version)
         events = self._domain.decider.decide(folded.state, command)
         if not events:
-            unchanged = Appended(stream, folded.version, folded.position, repeated=True)
-            return await self._answered(key) or unchanged
+            return None
         recorded = [
             encode(self._domain, event, stream, version, request.metadata)
             for version, event in enumerate(events, folded.version + 1)
