@@ -217,7 +217,8 @@ def idempotency(request: Request, keys: Sequence[DataKey] = ()) -> IdempotencyKe
     """What is said about persons can't be guessed from the fingerprint: it is taken with their keys."""
     if request.idempotency_key is None:
         return None
-    asked = "\n".join((request.id, request.command)).encode() + b"\n" + request.body
+    # What stands around a JSON document says nothing, and is gone from a command that is answered later.
+    asked = "\n".join((request.id, request.command)).encode() + b"\n" + request.body.strip()
     fingerprint = hashlib.sha256(asked).digest()
     for key in keys:
         fingerprint = key.fingerprint(fingerprint)

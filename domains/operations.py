@@ -83,7 +83,7 @@ class Desk:
     async def do(self, value: bytes | None) -> None:
         """Does the command of a record, unless it was done.
 
-        Raises `StrangeCommand` for a record that nobody here accepted, `Problem` 503 when it can't be done now.
+        Raises `StrangeCommand` for a record that nobody here accepted, `Problem` 503 when it must be tried again later.
         """
         id, asked = unpacked(self.domain, value)
         operation = await self.operations.find(id)
@@ -123,7 +123,8 @@ class Desk:
         try:
             return await carried_out(self.domain, self.handler, asked)
         except Problem as problem:
-            if problem.status_code == 503:
+            # Only what says when to come back is otherwise later; the commands behind it must not wait for the rest.
+            if problem.status_code == 503 and "retry-after" in (problem.headers or {}):
                 raise
             return self._answered(asked, problem)
         except Exception:
@@ -236,7 +237,7 @@ def parsed(value: bytes | None) -> Mapping[str, Any]:
 
 def text(envelope: Mapping[str, Any], name: str) -> str:
     value = envelope.get(name)
-    if not isinstance(value, str) or not value or len(value) > 1024:
+    if not isinstance(value, str) or not value or len(value) > 1024 or "\x00" in value:
         raise StrangeCommand(f"the attribute {name} is not a text")
     return value
 

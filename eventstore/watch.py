@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 
@@ -20,14 +20,24 @@ POSITION = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class HeadWatch:
-    """The highest position heard of. It only rises."""
+    """The highest position heard of. It only rises, unless what was heard turns out not to be true."""
 
     def __init__(self) -> None:
-        self.position = 0
+        self.position = self._sure = 0
         self._risen = asyncio.Event()
 
     def rise(self, position: int) -> None:
-        """Say that the log has reached a position."""
+        """Say that the log has reached a position, as the store itself says."""
+        self._sure = max(self._sure, position)
+        self.hear(position)
+
+    def settle(self, position: int) -> None:
+        """Say so after everything that was heard: what lies beyond was never true."""
+        self.rise(position)
+        self.position = self._sure
+
+    def hear(self, position: int) -> None:
+        """Say that somebody says so."""
         if position > self.position:
             self.position = position
             self._risen.set()
@@ -64,21 +74,24 @@ class Listener:
     async def _run(self) -> None:
         while True:
             try:
-                async for position in self._heard():
-                    self._watch.rise(position)
+                await self._listen()
             except (psycopg.Error, StoreUnavailable) as error:
                 log.info("listening was interrupted: %s", error)
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _heard(self) -> AsyncIterator[int]:
+    async def _listen(self) -> None:
         connection = await connect(self._conninfo)
         try:
             [[schema]] = await (await connection.execute("SELECT current_schema()")).fetchall()
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(f"{schema}.events")))
             while True:
-                yield await self._look()
+                self._watch.settle(await self._look())
                 async for notify in connection.notifies(timeout=1.0):
-                    # Whoever may connect may notify: what is no position is no more than a reason to look.
-                    yield int(notify.payload) if POSITION.fullmatch(notify.payload) else await self._look()
+                    # Whoever may connect may notify: what is no position is no more than a reason to look, and one that
+                    # is not true holds until the next look.
+                    if POSITION.fullmatch(notify.payload):
+                        self._watch.hear(int(notify.payload))
+                    else:
+                        self._watch.rise(await self._look())
         finally:
             await connection.close()

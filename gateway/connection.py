@@ -8,7 +8,7 @@ import httptools
 
 from gateway.errors import BadAnswer, BrokenOff, TooSlow, UpstreamError
 from infra.alarm import Alarm
-from infra.outbox import Outbox, outbox
+from infra.turns import Turn, turn_of
 
 HEAD_LIMIT = 32 * 1024
 HIGH_WATER = 256 * 1024
@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
         self.reusable = True
         self._transport: asyncio.Transport | None = None
         self._late: Alarm | None = None
-        self._outbox: Outbox | None = None
+        self._turn: Turn | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self.error: UpstreamError | None = None
         self._parts: list[bytes] = []
@@ -45,12 +45,12 @@ class Connection(asyncio.Protocol):
         self.status, self.headers, self._parts = 0, [], []
         self._held = self._head = self._waited = 0
         self.begun = self._complete = False
-        if self._transport is None or self._outbox is None or self._late is None or self._transport.is_closing():
+        if self._transport is None or self._turn is None or self._late is None or self._transport.is_closing():
             self._fail(BrokenOff("the connection was closed"))
             return
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
-        self._outbox.write(self._transport, request)
+        self._turn.write(self._transport, request)
         # What asyncio has for this costs more than all the rest of an exchange.
         self._late.set(deadline)
 
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         loop = asyncio.get_running_loop()
-        self._late, self._outbox = Alarm(loop, self._came_too_late), outbox(loop)
+        self._late, self._turn = Alarm(loop, self._came_too_late), turn_of(loop)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._complete:

@@ -6,7 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from infra.outbox import Outbox
+from infra.turns import Turn
 
 CONTROLS = bytes({*range(32), 127} - {9})
 CLOSE, CHUNKED = (b"connection", b"close"), (b"transfer-encoding", b"chunked")
@@ -22,9 +22,9 @@ class Cycle(RequestResponseCycle):
     hand_over: Callable[[], None] | None = None
     """Set while it is answered without a task: has one go on with it."""
 
-    def __init__(self, protocol: HttpToolsProtocol, scope: Any, outbox: Outbox, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: HttpToolsProtocol, scope: Any, turn: Turn, *, keep_alive: bool) -> None:
         # All that the class above has, which takes twice as long to be told it.
-        self.scope, self.protocol, self.keep_alive, self._outbox = scope, protocol, keep_alive, outbox
+        self.scope, self.protocol, self.keep_alive, self._turn = scope, protocol, keep_alive, turn
         self.transport, self.flow, self.logger = protocol.transport, protocol.flow, protocol.logger
         self.waiting_for_100_continue, self.on_response = protocol.expect_100_continue, protocol.on_response_complete
         self.message_event, self.body, self.more_body = asyncio.Event(), bytearray(), True
@@ -109,7 +109,7 @@ class Cycle(RequestResponseCycle):
                 self.transport.write(content)
             self.transport.close()
         elif content:
-            self._outbox.write(self.transport, content)
+            self._turn.write(self.transport, content)
         self.on_response()
 
     def _write(self, body: bytes) -> None:

@@ -12,8 +12,8 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from infra.alarm import Alarm
-from infra.outbox import outbox
 from infra.telemetry import about, begin
+from infra.turns import turn_of
 from infra.web.cycle import Cycle
 from infra.web.problems import Problem
 
@@ -37,12 +37,12 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._outbox = outbox(self.loop)
+        self._turn = turn_of(self.loop)
         self.peer = common_name(transport.get_extra_info("peercert"))
         self._head, self._in_head, self._discarded = 0, True, 0
         self._refusal = MALFORMED
         self._unstarted: Cycle | None = None
-        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, transport.close)
+        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._too_late)
         self._idle = Alarm(self.loop, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -76,7 +76,11 @@ class Protocol(HttpToolsProtocol):
             self._refusal = TOO_LARGE
             self.send_400_response("")
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_late)
+
+    def _too_late(self) -> None:
+        self._turn.flush()
+        self.transport.close()
 
     def _in_time(self) -> None:
         if self._deadline is not None:
@@ -132,7 +136,7 @@ class Protocol(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"], scope["query_string"] = url.path, url.query or b""
         before = self.cycle
-        self.cycle = Cycle(self, scope, self._outbox, keep_alive=version != "1.0" and parser.should_keep_alive())
+        self.cycle = Cycle(self, scope, self._turn, keep_alive=version != "1.0" and parser.should_keep_alive())
         if before is None or before.response_complete:
             self._unstarted = self.cycle
         else:
@@ -151,7 +155,7 @@ class Protocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """An answer without an end would keep the service from stopping: its client goes on elsewhere."""
-        self._outbox.flush()
+        self._turn.flush()
         if self.cycle is not None and self.cycle.scope.get("endless") and not self.cycle.response_complete:
             self.transport.close()
             return
@@ -180,7 +184,7 @@ class Protocol(HttpToolsProtocol):
         """What a client still sends after its answer is thrown away, but not for ever."""
         self._discarded += size
         if self._discarded > DISCARD_LIMIT:
-            self.transport.close()
+            self._too_late()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the refusal says it better
         status, slug, detail = self._refusal
@@ -190,7 +194,7 @@ class Protocol(HttpToolsProtocol):
             problem = Problem(status, slug, detail, headers={"connection": "close", "x-request-id": context.request_id})
             body = problem.body("")
         head = b"".join(name + b": " + value + b"\r\n" for name, value in problem.head(len(body))) + b"\r\n"
-        self._outbox.flush()
+        self._turn.flush()
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
 

@@ -154,12 +154,14 @@ class Live:
 
     async def _changes(self, view: AnyView, tail: Tail, cursor: Offsets) -> AsyncGenerator[Sequence[Change], None]:
         """Changes from a cursor on, and some before it; none, when nothing has come for a while."""
-        if not tail.covers(cursor):
+        if tail.covers(cursor):
+            number = tail.end if cursor == tail.high else tail.first
+        else:
             async with self._caught_up(view, cursor) as reading:
                 while not tail.covers(reading.next):
                     yield await reading.page()
-                cursor = reading.next
-        number = tail.end if cursor == tail.high else tail.first
+                # Before anything is waited for: what the tail lets go of from now on is noticed by this number.
+                number = tail.end if reading.next == tail.high else tail.first
         while True:
             changes, number = await tail.after(number, WAIT_SECONDS)
             yield changes

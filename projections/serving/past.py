@@ -13,7 +13,7 @@ from eventstore.store import EventStore
 from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
 from projections.paging import Place
 from projections.refolding.facts import facts_of, of_one_stream
-from projections.refolding.refold import Refold
+from projections.refolding.refold import Refold, failed
 from projections.rows import AnyView, ordered
 
 PAGE = 1000
@@ -42,7 +42,8 @@ class Past:
 
     `skipped` names the events that a person took out of a view: they are not folded, as they are not in the live rows.
 
-    All methods raise `BeyondReach`, `FoldsWait` or `ReadUnavailable`.
+    All methods raise `BeyondReach`, `FoldsWait` or `ReadUnavailable`; `RebuildFailed` or `UnreadableEvent` for an event
+    that today's code can't fold.
     """
 
     def __init__(self, domain: Domain, store: EventStore, skipped: Skipped = nothing, most: int = MOST_EVENTS) -> None:
@@ -61,8 +62,12 @@ class Past:
             async for event, fact in facts_of(self._domain, view, self._store, key, moment):
                 if (count := count + 1) > self._most:
                     raise BeyondReach(f"a row is folded from at most {self._most} events, and this one has more")
-                if event.position not in skipped:
+                if event.position in skipped:
+                    continue
+                try:
                     row, position = view.project(row, fact), event.position
+                except Exception as error:
+                    raise failed(view, event, error) from error
         except StoreUnavailable as error:
             raise ReadUnavailable(str(error)) from error
         except EventsDetached as error:

@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from domains.access import NOBODY, bound_to
+from domains.errors import UnreadableEvent
 from domains.kernel import Domain, Row, Version
 from domains.opening import bodies
 from eventstore.errors import KeyMissing, SealBroken, StoreUnavailable
@@ -22,7 +23,7 @@ from infra.oidc import Identity, Verifier, identify
 from infra.settings import Settings
 from infra.web import Application, Problem, application
 from projections.acting import CALLERS
-from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
+from projections.errors import BeyondReach, FoldsWait, ReadUnavailable, RebuildFailed
 from projections.rows import AnyView
 from projections.serving import asking
 from projections.serving.live import Live
@@ -72,6 +73,10 @@ async def problems() -> AsyncIterator[None]:
         raise Problem(503, "views-unavailable", "the views can't be read now", headers=AGAIN) from None
     except BeyondReach as error:
         raise Problem(422, "as-of-too-far", str(error)) from None
+    except (RebuildFailed, UnreadableEvent) as error:
+        log.warning("a question about the past has no answer: %s", error)
+        told = "an event that was there by then can't be folded by today's code; `headrace projection verify` names it"
+        raise Problem(500, "fold-failed", told) from None
     except FoldsWait:
         raise Problem(503, "temporary-reduced-capacity", "too many questions about the past", headers=AGAIN) from None
 

@@ -65,7 +65,7 @@ def demo(
     with clear_errors():
         system = here()
         invoices = read(system, input)[:limit]
-        before = set(system.state.known())
+        before = set(filter(system.state.running, system.state.known()))
         started = time.monotonic()
         stays = err.is_terminal and not leave
         try:

@@ -25,3 +25,20 @@ async def test_a_strange_notification_does_not_end_the_listening(place, payload)
         await writing.append(Append("orders-1", [NewEvent("orders.X.v1", b"{}", MOMENT)], NoStream()))
         async with asyncio.timeout(20):
             assert await told == 1
+
+
+async def test_a_position_that_is_not_true_is_believed_for_a_moment_only(place):
+    async with PostgresStore.open(place.reader) as waiting, PostgresStore.open(place.writer) as writing:
+        await waiting.wait_beyond(0, 0.2)
+        with psycopg.connect(autocommit=True, **parameters(place.reader)) as stranger:
+            channel = Identifier(f"{place.schema}.events")
+            stranger.execute(SQL("NOTIFY {}, {}").format(channel, Literal("9" * 18)))
+        async with asyncio.timeout(20):
+            while await waiting.wait_beyond(10**18, 0.1) == 0:
+                continue
+            while await waiting.wait_beyond(10**18, 0.1) != 0:
+                continue
+        told = asyncio.create_task(waiting.wait_beyond(0, 60))
+        await writing.append(Append("orders-1", [NewEvent("orders.X.v1", b"{}", MOMENT)], NoStream()))
+        async with asyncio.timeout(20):
+            assert await told == 1

@@ -22,7 +22,7 @@ from projections.placed import Placed
 from projections.postgres import PostgresDatabase
 from projections.projector import Projector
 from projections.refolding.drift import Drift, Frozen, Verified, note, sample, verify
-from projections.refolding.sampling import Sampler
+from projections.refolding.sampling import ROWS, Sampler
 from projections.serving.views import Views
 
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
@@ -207,6 +207,21 @@ async def test_a_sample_takes_nothing_back_that_was_noted_after_it_was_taken(liv
     finally:
         await views.close()
         await database.close()
+
+
+async def test_a_row_that_is_parked_keeps_its_note_and_takes_nobodys_place(sampled, live, store):
+    park = "INSERT INTO parked VALUES ('order_details_v2', '{}', false, 7, 'orders-7', 1, 't', 'no', now(), 1)"
+    note_of = "INSERT INTO drift VALUES ('order_details_v2', '{}', 'status', now(), now() - interval '1 h')"
+    for number in range(ROWS):
+        change(live, note_of.format(f"gone-{number}"))
+        change(live, park.format(f"gone-{number}"))
+    change(live, note_of.format("7"))
+    await sampled.comes_to({DETAILS.name: ROWS})
+    database, found = PostgresDatabase(live, domain), await verified(live, store)
+    async with database.transaction() as transaction:
+        await note(transaction.execute, DETAILS, found.at, {}, None)
+    await database.close()
+    assert await sampled.views.drift() == {DETAILS.name: ROWS}
 
 
 async def test_what_is_not_folded_yet_is_no_drift(live, store):

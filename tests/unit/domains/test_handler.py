@@ -67,6 +67,13 @@ async def test_the_same_key_gets_the_same_answer_even_after_the_stream_moved_on(
     assert await store.head() == 2
 
 
+async def test_what_stands_around_a_body_makes_no_other_command_of_it(handler, store):
+    body = json.dumps(PLACE).encode()
+    first = await handler.handle(Request("536365", "place", b" \n" + body + b"\n", idempotency_key="k"))
+    again = await handler.handle(Request("536365", "place", body, idempotency_key="k"))
+    assert (again.position, again.repeated, await store.head()) == (first.position, True, 1)
+
+
 async def test_a_key_that_was_used_for_something_else_is_refused(handler):
     await handler.handle(place(idempotency_key="k"))
     with pytest.raises(IdempotencyConflict):

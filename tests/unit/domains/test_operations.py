@@ -9,7 +9,7 @@ from domains.errors import InvalidCommand, StrangeCommand, UnknownCommand
 from domains.handler import Handler, Request
 from domains.operations import Desk
 from domains.orders import domain
-from eventstore.errors import IdempotencyConflict, StoreUnavailable
+from eventstore.errors import EventsDetached, IdempotencyConflict, StoreUnavailable
 from eventstore.memory import MemoryStore
 from eventstore.operations import MemoryOperations
 from eventstore.personal.keys import MemoryKeys
@@ -152,6 +152,18 @@ async def test_while_the_store_is_away_a_command_waits(desk, monkeypatch):
     assert waits.value.status_code == 503
 
 
+async def test_a_command_that_needs_detached_events_is_answered_and_holds_nobody_up(desk, monkeypatch):
+    id = await desk.accept(asked(), "ann")
+
+    async def detached(*_, **__):
+        raise EventsDetached("the events up to position 7 are detached")
+
+    monkeypatch.setattr(desk.handler._store, "read_from_snapshot", detached)
+    await desk.do(desk.publish.records[0][1])
+    told = await answer(desk, id)
+    assert (told["status"], told["body"]["type"]) == (503, "/problems/events-detached")
+
+
 CHANGES = [
     {"subject": "orders-8"},
     {"subject": "accounts-7"},
@@ -159,6 +171,8 @@ CHANGES = [
     {"type": "orders.OrderPlaced.v1"},
     {"id": "orders-0"},
     {"id": None},
+    {"id": "orders-0\x00"},
+    {"actor": "ann\x00"},
     {"actor": "mallory"},
     {"actor": 7},
     {"expectedversion": 1},

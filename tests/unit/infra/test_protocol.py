@@ -80,3 +80,12 @@ async def test_a_refusal_of_what_comes_next_comes_after_it(wire):
     refused = [b"HTTP/1.1 200 OK", b"HTTP/1.1 400 Bad Request"]
     assert await answered(wire, lambda protocol: protocol.data_received(b"garbage\r\n\r\n")) == refused
     assert wire.closed
+
+
+async def test_a_head_that_comes_too_late_takes_no_answer_with_it(wire):
+    def late(protocol):
+        protocol.data_received(ASKED[:10])
+        protocol._too_late()
+
+    assert await answered(wire, late) == [b"HTTP/1.1 200 OK"]
+    assert wire.closed

@@ -1,6 +1,7 @@
 """Views as they were, and why they are as they are: what the store says, event by event."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from domains.handler import Handler, Request
 from domains.orders import domain
 from eventstore.memory import MemoryStore
 from eventstore.records import Metadata
-from projections.errors import BeyondReach, FoldsWait
+from projections.errors import BeyondReach, FoldsWait, RebuildFailed
 from projections.paging import Place
 from projections.refolding.why import why
 from projections.serving.past import MOST_WAITING, Past, position_at
@@ -113,3 +114,15 @@ async def test_a_shared_row_is_explained_by_events_of_several_streams(store):
 
 async def test_a_row_that_is_not_there_has_no_cause(store):
     assert await why(domain, DETAILS, store, "nobody") == []
+
+
+async def test_an_event_that_cannot_be_folded_is_named(store):
+    def project(row, event):
+        return DETAILS.project(row, event) if row is None else 1 / 0
+
+    broken = replace(DETAILS, project=project)
+    past, now = Past(domain, store), datetime.now(UTC)
+    for question in (past.one(broken, "1", now), past.page(broken, {}, Place(), 10, now)):
+        with pytest.raises(RebuildFailed, match=r"order-details fails on event 2 of stream 'orders-[01]'"):
+            await question
+    assert (await past.one(broken, "7", now))[0].order == "7"

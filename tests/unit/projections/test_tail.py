@@ -5,7 +5,9 @@ from contextlib import suppress
 
 import pytest
 
+from domains.orders import domain
 from projections.errors import Overtaken, ReadUnavailable
+from projections.serving.live import Live
 from projections.serving.tail import KEPT, KEPT_BYTES, PAGE, Change, Tail, weight
 
 PARTITIONS = 4
@@ -104,6 +106,35 @@ async def test_old_changes_make_room_and_a_slow_reader_is_told(log, tail):
     kept = [(one.partition, one.offset) for one in tail._changes]
     expected = {(p, o) for p in range(PARTITIONS) for o in range(tail.low[p], tail.high[p])}
     assert set(kept) == expected
+
+
+class Handover(MemoryLog):
+    """What a reader that is behind reads first; when it is done with that, the tail moves on beyond it."""
+
+    async def close(self):
+        self.log.write(*range(3 * KEPT))
+        await reach(self.tail, self.tail.end + 3 * KEPT)
+
+    def __call__(self, _):
+        return self
+
+
+async def everything(pages, most):
+    read = 0
+    async for page in pages:
+        read += len(page)
+        assert read <= most
+
+
+async def test_a_reader_that_is_overtaken_while_it_comes_over_to_the_tail_is_told(log, tail):
+    log.write(*range(3 * KEPT))
+    await reach(tail, 3 * KEPT + 100)
+    behind = Handover([*range(100), *range(3 * KEPT)])
+    behind.log, behind.tail = log, tail
+    live = Live(None, domain, None, None)
+    live._tails.log = behind
+    with pytest.raises(Overtaken):
+        await everything(live._changes(domain.views[0], tail, [0] * PARTITIONS), most=3 * KEPT + 100)
 
 
 async def test_large_rows_make_room_earlier(log, tail):

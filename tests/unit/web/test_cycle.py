@@ -1,11 +1,13 @@
 """An answer is one write when its length is known, and never other than it was said to be."""
 
+import asyncio
 import logging
 from types import SimpleNamespace
 
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from infra.turns import turn_of
 from infra.web.cycle import Cycle
 
 pytestmark = pytest.mark.asyncio
@@ -23,19 +25,28 @@ class Wire:
     def close(self):
         self.closed = True
 
+    def is_closing(self):
+        return self.closed
+
 
 def cycle_of(method="GET", *, keep_alive=True):
     wire = Wire()
     given = {"transport": wire, "flow": FlowControl(wire), "logger": logging.getLogger("test")}
     protocol = SimpleNamespace(expect_100_continue=False, on_response_complete=list, **given)
-    return Cycle(protocol, {"method": method}, keep_alive=keep_alive)
+    return Cycle(protocol, {"method": method}, turn_of(asyncio.get_running_loop()), keep_alive=keep_alive)
+
+
+def written(cycle):
+    """What has gone out when the turn of the loop is over."""
+    turn_of(asyncio.get_running_loop()).flush()
+    return cycle.transport.written
 
 
 async def answered(cycle, status, headers, *parts):
     await cycle.send({"type": "http.response.start", "status": status, "headers": headers})
     for number, part in enumerate(parts, 1):
         await cycle.send({"type": "http.response.body", "body": part, "more_body": number < len(parts)})
-    return cycle.transport.written
+    return written(cycle)
 
 
 async def test_head_and_body_are_one_write():
@@ -45,7 +56,7 @@ async def test_head_and_body_are_one_write():
 async def test_a_whole_answer_needs_no_waiting():
     cycle = cycle_of(keep_alive=False)
     cycle.respond(200, [LENGTH], b"{}")
-    assert cycle.transport.written == [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"]
+    assert written(cycle) == [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"]
     assert cycle.response_complete
     assert cycle.transport.closed
 
@@ -54,7 +65,7 @@ async def test_nothing_is_written_to_a_client_that_has_gone():
     cycle = cycle_of()
     cycle.disconnected = True
     cycle.respond(200, [LENGTH], b"{}")
-    assert cycle.transport.written == []
+    assert written(cycle) == []
 
 
 async def test_the_head_of_an_answer_without_a_length_does_not_wait():
@@ -63,7 +74,7 @@ async def test_the_head_of_an_answer_without_a_length_does_not_wait():
     assert await answered(cycle, 200, [(b"x", b"y")]) == [head]
     await cycle.send({"type": "http.response.body", "body": b"one", "more_body": True})
     await cycle.send({"type": "http.response.body", "body": b""})
-    assert cycle.transport.written == [head, b"3\r\none\r\n", b"0\r\n\r\n"]
+    assert written(cycle) == [head, b"3\r\none\r\n", b"0\r\n\r\n"]
 
 
 @pytest.mark.parametrize(
@@ -71,9 +82,9 @@ async def test_the_head_of_an_answer_without_a_length_does_not_wait():
 )
 async def test_what_has_no_body_is_its_head(method, status, headers):
     cycle = cycle_of(method)
-    (written,) = await answered(cycle, status, headers, b"")
-    assert written.endswith(b"\r\n\r\n")
-    assert b"chunked" not in written
+    (sent,) = await answered(cycle, status, headers, b"")
+    assert sent.endswith(b"\r\n\r\n")
+    assert b"chunked" not in sent
     assert cycle.response_complete
 
 
@@ -84,7 +95,7 @@ async def test_a_header_cannot_become_two(value, place):
     cycle = cycle_of()
     with pytest.raises(RuntimeError, match="control"):
         await answered(cycle, 200, [header, LENGTH], b"{}")
-    assert cycle.transport.written == []
+    assert written(cycle) == []
 
 
 @pytest.mark.parametrize("parts", [(b"{",), (b"{}}",), (b"{", b"}}")])

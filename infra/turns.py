@@ -5,21 +5,21 @@ next comes, costs both sides about a fifth of what a message costs in all.
 """
 
 import asyncio
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 MOST = 32
 
 
-class Outbox:
+class Turn:
     """Holds what is written until the loop has done what it has to do now, or until so much is here that others wait.
 
-    Whoever closes a connection, or writes to it past the outbox, flushes before.
+    Whoever closes a connection, or writes to it otherwise, flushes before.
     """
 
     __slots__ = ("_loop", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = proxy(loop)  # it would keep its own key below for ever
         self._waiting: list[tuple[asyncio.WriteTransport, bytes]] = []
 
     def write(self, transport: asyncio.WriteTransport, data: bytes) -> None:
@@ -36,12 +36,12 @@ class Outbox:
                 transport.write(data)
 
 
-_OUTBOXES = WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox]()
+_TURNS = WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]()
 
 
-def outbox(loop: asyncio.AbstractEventLoop) -> Outbox:
+def turn_of(loop: asyncio.AbstractEventLoop) -> Turn:
     """The one of this loop: services at several ports, and the connections behind them, share it."""
-    found = _OUTBOXES.get(loop)
+    found = _TURNS.get(loop)
     if found is None:
-        found = _OUTBOXES[loop] = Outbox(loop)
+        found = _TURNS[loop] = Turn(loop)
     return found

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from infra.outbox import MOST, Outbox, outbox
+from infra.turns import MOST, Turn, turn_of
 
 
 class Wire:
@@ -31,7 +31,7 @@ def wire(sent):
 
 
 async def test_what_is_written_goes_out_together_once_the_loop_has_nothing_else_to_do(sent, wire):
-    box, loop, seen = Outbox(asyncio.get_running_loop()), asyncio.get_running_loop(), []
+    box, loop, seen = Turn(asyncio.get_running_loop()), asyncio.get_running_loop(), []
     for number in range(3):
         loop.call_soon(box.write, wire, b"%d" % number)
         loop.call_soon(lambda: seen.append(list(sent)))
@@ -42,7 +42,7 @@ async def test_what_is_written_goes_out_together_once_the_loop_has_nothing_else_
 
 
 async def test_nobody_waits_for_more_than_so_many(sent, wire):
-    box = Outbox(asyncio.get_running_loop())
+    box = Turn(asyncio.get_running_loop())
     for number in range(MOST + 1):
         box.write(wire, b"%d" % number)
     assert sent == [b"%d" % number for number in range(MOST)]
@@ -51,7 +51,7 @@ async def test_nobody_waits_for_more_than_so_many(sent, wire):
 
 
 async def test_a_flush_sends_at_once_and_nothing_twice(sent, wire):
-    box = Outbox(asyncio.get_running_loop())
+    box = Turn(asyncio.get_running_loop())
     box.write(wire, b"a")
     box.flush()
     assert sent == [b"a"]
@@ -61,7 +61,7 @@ async def test_a_flush_sends_at_once_and_nothing_twice(sent, wire):
 
 
 async def test_who_has_gone_meanwhile_holds_nobody_else_up(sent, wire):
-    box, gone = Outbox(asyncio.get_running_loop()), Wire(sent)
+    box, gone = Turn(asyncio.get_running_loop()), Wire(sent)
     box.write(gone, b"to nobody")
     box.write(wire, b"a")
     gone.closing = True
@@ -71,7 +71,7 @@ async def test_who_has_gone_meanwhile_holds_nobody_else_up(sent, wire):
 
 def test_each_loop_has_one_of_its_own():
     async def own():
-        return outbox(asyncio.get_running_loop())
+        return turn_of(asyncio.get_running_loop())
 
     async def same():
         return await own() is await own()
