@@ -25,7 +25,7 @@ PROBLEMS = {
         "Events are detached", "Old events that this needs were taken out of the database; they can be brought back."
     ),
     "fold-failed": Kind(
-        "An event can't be folded", "An event that was there at that time can't be folded by today's code."
+        "An event cannot be folded", "An event that was there at that time can't be folded by today's code."
     ),
     "gateway-timeout": Kind("A service did not answer in time", "It may or may not have acted; repeat with the key."),
     "idempotency-conflict": Kind(
