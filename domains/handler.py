@@ -111,7 +111,7 @@ class Handler:
         return await self._store.answered(key) if key is not None else None
 
     async def _begin(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended | None:
-        """The same, as if there were no stream yet, when the last such commands began theirs: that saves to look.
+        """Handles a command as if there were no stream yet, when the last ones of its kind began theirs: saves a look.
 
         Only what the store has confirmed is an answer. None: it must be looked, also before anything is refused.
         """
