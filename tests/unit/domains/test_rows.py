@@ -1,8 +1,9 @@
 """A row's copy is the one that pydantic makes, only sooner."""
 
 import pytest
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from domains.errors import NotADomain
 from domains.kernel import Row
 
 
@@ -41,3 +42,10 @@ def test_what_is_private_is_copied_as_well():
     row = Noted(country="France")
     row._seen = 4
     assert row.model_copy(update={"country": "EIRE"})._seen == 4
+
+
+def test_a_row_that_could_be_changed_is_none():
+    with pytest.raises(NotADomain, match="row Thawed: it is not frozen"):
+
+        class Thawed(Row):
+            model_config = ConfigDict(frozen=False)

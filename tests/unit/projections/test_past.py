@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domains.codec import decode
+from domains.errors import UnreadableEvent
 from domains.handler import Handler, Request
 from domains.orders import domain
 from eventstore.memory import MemoryStore
-from eventstore.records import Metadata
+from eventstore.records import BareEvent, Metadata
+from infra.web import Problem
 from projections.errors import BeyondReach, FoldsWait, RebuildFailed
 from projections.paging import Place
 from projections.refolding.why import why
 from projections.serving.past import MOST_WAITING, Past, position_at
+from projections.serving.service import problems
 
 DETAILS, COUNTRIES, CUSTOMERS = domain.views
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
@@ -126,3 +129,18 @@ async def test_an_event_that_cannot_be_folded_is_named(store):
         with pytest.raises(RebuildFailed, match=r"order-details fails on event 2 of stream 'orders-[01]'"):
             await question
     assert (await past.one(broken, "7", now))[0].order == "7"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RebuildFailed("v", BareEvent(7, "orders-1", 2, "t", datetime.now(UTC), b""), "s3cret"),
+        UnreadableEvent("orders-1", 2, "s3cret"),
+    ],
+)
+async def test_whoever_asks_is_told_so_and_nothing_of_what_broke(error):
+    with pytest.raises(Problem) as problem:
+        async with problems():
+            raise error
+    assert (problem.value.status_code, problem.value.type) == (500, "fold-failed")
+    assert b"s3cret" not in problem.value.body("")
