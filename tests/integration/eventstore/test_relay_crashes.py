@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from psycopg import AsyncConnection
 
 from eventstore.cloudevents import decode
-from eventstore.errors import StoreUnavailable
+from eventstore.errors import OutcomeUnknown, StoreUnavailable
 from eventstore.kafka import KafkaTopic, looking, read
 from eventstore.lead import PostgresLead
 from eventstore.postgres import PostgresStore
@@ -35,7 +35,7 @@ PROCESS = Path(__file__).with_name("relay_process.py")
 
 
 async def write(store, count, seed=0):
-    """Appends at a rate that leaves the relay something to do; what a crash refuses is sent again."""
+    """Appends at a rate that leaves the relay something to do; what a crash refuses is sent again, what it leaves unknown is not."""
     chance = Random(seed)
 
     async def writer(share):
@@ -44,6 +44,8 @@ async def write(store, count, seed=0):
             while True:
                 try:
                     await store.append(Append(f"orders-{chance.randrange(200)}", [event], Any()))
+                    break
+                except OutcomeUnknown:
                     break
                 except StoreUnavailable:
                     await asyncio.sleep(0.05)
