@@ -79,8 +79,7 @@ class Priced(Command):
             Line(sku=one.sku, description=one.description, quantity=one.quantity, unit_price=one.price.amount)
             for one in self.lines
         )
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return {**fields, "lines": lines, "currency": self.lines[0].price.currency}
+        return {**vars(self), "lines": lines, "currency": self.lines[0].price.currency}
 
 
 class PlaceOrderV2(Priced):

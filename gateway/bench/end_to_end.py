@@ -18,6 +18,7 @@ from infra.native import here
 
 SERVERS = ("postgres", "kafka")
 EACH = 1_000_000
+WARM = 3  # rounds that are not counted: for the first seconds Kafka mostly compiles what it will do often
 OURS, HELLO = "command", "fastapi"
 
 
@@ -47,12 +48,11 @@ def measured(place: Place, client: Client, *asked: float) -> dict[str, list[tupl
         ours = replace(place.load(front, connections, seconds), processes=pids)
         theirs = replace(place.load(other, connections, seconds), request=place.request(identified=True))
         sides: dict[str, Asked] = {OURS: (ours, (GATEWAY, *running)), HELLO: (theirs, (HELLO,))}
-        # Kafka compiles what it does often: the first round is for that, and is not counted.
-        for number in range(rounds + 1):
-            told(f"round {number} of {rounds}")
+        for number in range(1 - WARM, rounds + 1):
+            told(f"round {number} of {rounds}" if number > 0 else "warming up")
             for name, (load, names) in sides.items():
-                heard = client.ask(replace(load, first=number * EACH))
-                taken[name] += [(heard, names)] if number else []
+                heard = client.ask(replace(load, first=(number + WARM) * EACH))
+                taken[name] += [(heard, names)] if number > 0 else []
     return taken
 
 
