@@ -14,7 +14,7 @@ import uvloop
 from domains.aggregates import Policy
 from domains.discovery import discover
 from domains.handler import Handler
-from domains.intake import Intake, Outbox
+from domains.intake import Intake, TopicWriter
 from domains.kernel import Domain
 from domains.opening import keys_of
 from domains.operations import Desk
@@ -51,7 +51,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         operations = await stack.enter_async_context(PostgresOperations.open(place))
         policy = Policy(hot=settings.hot_aggregates, snapshot_every=settings.snapshot_every)
         handler = Handler(domain, store, policy, keys)
-        desk = Desk(domain, handler, operations, outbox(settings, domain.commands_topic, stack))
+        desk = Desk(domain, handler, operations, topic_writer(settings, domain.commands_topic, stack))
         verifier = Verifier(settings)
         health.check("event store", store.problem)
         health.check("identity provider", verifier.unready)
@@ -61,7 +61,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             "expiry of keys": forget_old_keys(store, operations, kept),
         }
         if role in ("commands", "all"):
-            dead = outbox(settings, domain.strange_commands_topic, stack)
+            dead = topic_writer(settings, domain.strange_commands_topic, stack)
             work["commands topic"] = Intake(settings, domain, desk, dead).run()
         if role in ("relay", "all"):
             topic = await stack.enter_async_context(KafkaTopic.open(settings, domain.events_topic, domain.partitions))
@@ -75,8 +75,8 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             await serve(settings, side, health)
 
 
-def outbox(settings: Settings, topic: str, stack: AsyncExitStack) -> Outbox:
-    made = Outbox(settings, topic)
+def topic_writer(settings: Settings, topic: str, stack: AsyncExitStack) -> TopicWriter:
+    made = TopicWriter(settings, topic)
     stack.push_async_callback(made.close)
     return made
 

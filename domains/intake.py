@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
 from domains.errors import StrangeCommand
@@ -16,18 +16,20 @@ from domains.kernel import Domain
 from domains.operations import Desk, Headers
 from eventstore.errors import EventStoreError
 from infra.kafka import aiokafka
+from infra.producer import given_up
 from infra.settings import Settings
 from infra.web import Problem
 
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 5.0
+REST_SECONDS = 8.0  # Kafka waits for 10 until it gives our partitions to others all the same
 PAUSE_SECONDS = 0.5
 MOST_RECORDS = 200
 ORIGIN = "headrace-origin-"
 
 
-class Outbox:
+class TopicWriter:
     """Publishes to one topic. It connects when it is first needed: Kafka may come later than we do."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
@@ -37,12 +39,17 @@ class Outbox:
 
     async def __call__(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Returns when the record is safe. Raises `Problem` 503."""
+        producer = None
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 producer = await self._started()
                 await producer.send_and_wait(self._topic, value, key, headers=list(headers))
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("%s cannot be reached: %r", self._topic, error)
+            if producer is self._producer is not None and not isinstance(error, TimeoutError):
+                # An idempotent producer that failed may fail for ever: the next record has a new one.
+                self._producer = None
+                await given_up(producer)
             wait = {"retry-after": "1"}
             raise Problem(503, "store-unavailable", "the command was not accepted; repeat it", headers=wait) from None
 
@@ -68,8 +75,22 @@ class Outbox:
 class Intake:
     """Reads the commands topic and has each command done: in order for each stream, all streams at once."""
 
-    def __init__(self, settings: Settings, domain: Domain, desk: Desk, dead: Outbox) -> None:
+    def __init__(self, settings: Settings, domain: Domain, desk: Desk, dead: TopicWriter) -> None:
         self._settings, self._domain, self._desk, self._dead = settings, domain, desk, dead
+        self._resting, self._idle = False, asyncio.Event()
+        self._idle.set()
+
+    async def rest(self) -> None:
+        """Ends what is in work and begins nothing more, until `go_on`: two processes could decide differently."""
+        self._resting = True
+        try:
+            async with asyncio.timeout(REST_SECONDS):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("a command is still in work while its partition goes elsewhere")
+
+    def go_on(self) -> None:
+        self._resting = False
 
     async def run(self) -> None:
         """Until cancelled. What is not done yet is read again, by us or by another process."""
@@ -88,7 +109,8 @@ class Intake:
     async def _reading(self) -> AsyncIterator[Any]:
         topic = self._domain.commands_topic
         told = {"group_id": topic, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
-        consumer = AIOKafkaConsumer(topic, **aiokafka(self._settings, **told))
+        consumer = AIOKafkaConsumer(**aiokafka(self._settings, **told))
+        consumer.subscribe([topic], listener=Handover(self))
         try:
             await consumer.start()
             yield consumer
@@ -98,14 +120,19 @@ class Intake:
     async def _some(self, consumer: Any) -> None:
         found = await consumer.getmany(timeout_ms=1000, max_records=MOST_RECORDS)
         records = sorted((one for some in found.values() for one in some), key=lambda one: one.key or b"")
-        lanes = [list(lane) for _, lane in groupby(records, key=lambda one: one.key or b"")]
-        await asyncio.gather(*(self._lane(lane) for lane in lanes))
-        if records:
+        self._idle.clear()
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for _, lane in groupby(records, key=lambda one: one.key or b""):
+                    lanes.create_task(self._lane(list(lane)))
+        finally:
+            self._idle.set()
+        if records and not self._resting:
             await consumer.commit()
 
     async def _lane(self, records: Iterable[Any]) -> None:
         for record in records:
-            while True:
+            while not self._resting:
                 if await self._done(record):
                     break
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -122,6 +149,19 @@ class Intake:
             log.warning("a command waits: %s", error)
             return False
         return True
+
+
+class Handover(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Before partitions go to another process, what is in work here comes to its end."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def on_partitions_revoked(self, revoked: object) -> None:  # noqa: ARG002  # whichever they are
+        await self._intake.rest()
+
+    def on_partitions_assigned(self, assigned: object) -> None:  # noqa: ARG002
+        self._intake.go_on()
 
 
 def origin(record: Any, reason: str) -> Headers:

@@ -78,14 +78,19 @@ class Producer:
         if self._producer is None:
             return
         producer, self._producer = self._producer, None
-        sender = producer._sender.sender_task  # noqa: SLF001  # its own `stop` would send what waits, for ever if need be
-        if sender is not None:
-            sender.cancel()
-            await asyncio.wait({sender})
-        # uvloop may wait for ever for the end of a TLS connection on which an answer still arrives.
-        with suppress(TimeoutError, KafkaError, OSError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await producer.stop()
+        await given_up(producer)
+
+
+async def given_up(producer: Any) -> None:
+    """Closes a producer of aiokafka without waiting for what it has not sent, or for ever."""
+    sender = producer._sender.sender_task  # noqa: SLF001  # its own `stop` would send what waits, for ever if need be
+    if sender is not None:
+        sender.cancel()
+        await asyncio.wait({sender})
+    # uvloop may wait for ever for the end of a TLS connection on which an answer still arrives.
+    with suppress(TimeoutError, KafkaError, OSError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await producer.stop()
 
 
 def in_turns(producer: Any, records: Iterable[Outgoing]) -> list[list[tuple[Any, str, int]]]:

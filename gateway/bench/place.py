@@ -191,6 +191,7 @@ class Place:
 def opened(system: Native, servers: Collection[str] = (), sides: Collection[str] = ()) -> Iterator[Place]:
     """A system of its own in a folder that goes afterwards: an issuer, these servers, these sides of a domain."""
     domain, *_ = asked_of(discover())
+    system.folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="bench-", dir=system.folder) as folder:
         # PostgreSQL is another user than root.
         Path(folder).chmod(0o755)

@@ -2,6 +2,6 @@
 
 import typer
 
-from projections.bench import lanes, query, rebuild  # noqa: F401  # they register their commands
+from projections.bench import keys, lanes, query, rebuild  # noqa: F401  # they register their commands
 
 app = typer.Typer()

@@ -35,18 +35,18 @@ class Place:
 
 
 @contextmanager
-def opened(system: Native, events: int, names: tuple[str, ...]) -> Iterator[list[Place]]:
-    """A place for each name."""
+def opened(system: Native, events: int, names: tuple[str, ...], each: int = EVENTS_OF_EACH) -> Iterator[list[Place]]:
+    """A place for each name, with so many events of each key."""
     domains = [counting(name) for name in names]
     with running(system, *SERVERS):
         try:
-            yield [prepared(system, domain, events) for domain in domains]
+            yield [prepared(system, domain, events, each) for domain in domains]
         finally:
             for domain in domains:
                 cleared(system, domain)
 
 
-def prepared(system: Native, domain: Domain, events: int) -> Place:
+def prepared(system: Native, domain: Domain, events: int, each: int) -> Place:
     cleared(system, domain)
     plan = write_side(domain) + read_side(domain)
     reader = f"{domain.name}-read"
@@ -57,14 +57,14 @@ def prepared(system: Native, domain: Domain, events: int) -> Place:
                 migrate(connection, domain)
     users = [system.settings(name) for name in {acl.principal for acl in plan.acls}]
     system.admin().provision(users, plan.acls, plan.topics)
-    fill(system.settings(f"{domain.name}-write"), domain, events)
+    fill(system.settings(f"{domain.name}-write"), domain, events, each)
     settings = system.settings(reader)
     return Place(domain, settings, conninfo(settings, read_database(domain)), events)
 
 
-def fill(settings: Settings, domain: Domain, events: int) -> None:
+def fill(settings: Settings, domain: Domain, events: int, each: int) -> None:
     producer = Producer(librdkafka(settings, **{"enable.idempotence": True, "linger.ms": 20, "log_level": 0}))
-    keys = max(1, events // EVENTS_OF_EACH)
+    keys = max(1, events // each)
     for position in range(1, events + 1):
         made = record(domain, position, keys)
         place = partition_of(made.key, domain.partitions)

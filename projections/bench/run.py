@@ -1,7 +1,7 @@
 """One round of each side: events, and the seconds from the first record to the last that is done."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -29,10 +29,11 @@ SECONDS = 600
 
 
 class Timed(Worker):
-    """A worker that says when it has done as many records as there are."""
+    """A worker that says how many records are left, and when it has done as many as there are."""
 
-    def watch(self, records: int) -> None:
+    def watch(self, records: int, seen: Callable[[int], None]) -> None:
         self.events = self.left = records
+        self.seen = seen
         self.clock, self.done = Clock(), asyncio.get_running_loop().create_future()
 
     def judged(self, records: Iterable[Arrived]) -> Judged:
@@ -45,18 +46,22 @@ class Timed(Worker):
     def _count(self, records: int, done: Done) -> None:
         done()
         self.left -= records
+        self.seen(self.left)
         if self.left <= 0 and not self.done.done():
             self.done.set_result(self.clock.round(self.events))
 
 
-async def lane(place: Place, kind: type[FaustLane] | type[DirectLane]) -> Round:
-    """A lane with everything that it does in service."""
+Lane = type[FaustLane] | type[DirectLane]
+
+
+async def lane(place: Place, kind: Lane, seen: Callable[[int], None] = lambda _: None) -> Round:
+    """A lane with everything that it does in service; `seen` is told how many records are left."""
     collect_rarely(IN_HAND)
     working, noted = (PostgresDatabase(place.conninfo, place.domain) for _ in range(2))
     try:
         async with KafkaPublisher.open(place.settings, place.domain) as publisher:
             worker = Timed(place.domain, working, publisher, Lines(place.settings.principal), lambda: None)
-            worker.watch(place.events)
+            worker.watch(place.events, seen)
             async with kind(place.settings, place.domain, worker, noted).running(Health()), asyncio.timeout(SECONDS):
                 found: Round = await worker.done
                 return found

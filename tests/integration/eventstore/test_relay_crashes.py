@@ -35,7 +35,7 @@ PROCESS = Path(__file__).with_name("relay_process.py")
 
 
 async def write(store, count, seed=0):
-    """Appends at a rate that leaves the relay something to do; a crash leaves some unknown, what it refuses is sent again."""
+    """Appends at a rate that leaves the relay something to do; what a crash refuses is sent again."""
     chance = Random(seed)
 
     async def writer(share):
