@@ -1,4 +1,4 @@
-"""Moments after which something happens unless it is put off: an assignment then, not a timer each time."""
+"""A moment after which something is called, unless it is put off: that is an assignment, not a timer each time."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,11 +22,6 @@ class Alarm:
             self._handle.cancel()
             self._handle = self._loop.call_at(at, self._ring)
 
-    @property
-    def at(self) -> float:
-        """The moment; infinity when it is not set."""
-        return self._at
-
     def clear(self) -> None:
         """It does not call until it is set again."""
         self._at = inf
@@ -45,31 +40,3 @@ class Alarm:
             self._call()
         elif self._at < inf:
             self.set(self._at)
-
-
-class Deadlines:
-    """Ends what lasts too long, with one timer for all: most ends long before, and a timer of its own is dear."""
-
-    __slots__ = ("_alarm", "_loop", "_moments")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop, self._alarm = loop, Alarm(loop, self._ring)
-        self._moments: dict[asyncio.Timeout, float] = {}
-
-    def guard(self, limit: asyncio.Timeout, at: float) -> None:
-        """Has the block of a limit without a moment of its own time out `at`, in the loop's time."""
-        self._moments[limit] = at
-        self._alarm.set(min(at, self._alarm.at))
-
-    def forget(self, limit: asyncio.Timeout) -> bool:
-        """That block may last from now on; whether its time had not come."""
-        return self._moments.pop(limit, None) is not None
-
-    def _ring(self) -> None:
-        now = self._loop.time()
-        over = [limit for limit, at in self._moments.items() if at <= now]
-        for limit in over:
-            del self._moments[limit]
-            limit.reschedule(now)
-        if self._moments:
-            self._alarm.set(min(self._moments.values()))

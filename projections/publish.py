@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from pydantic_core import to_json
-
 from domains.kernel import Domain, Row
 from infra.errors import NotPublished
 from infra.partitions import partition_of
@@ -80,4 +78,4 @@ class KafkaPublisher:
 
 
 def row_json(row: Row | None) -> bytes | None:
-    return None if row is None else to_json(row)
+    return None if row is None else row.__pydantic_serializer__.to_json(row)  # the shortest way to what `to_json` makes

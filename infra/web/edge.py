@@ -9,7 +9,6 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infra.alarm import Deadlines
 from infra.telemetry import CONTEXT, RequestContext, begin
 from infra.web.access import DURATIONS, AccessLog
 from infra.web.cycle import Cycle
@@ -41,7 +40,6 @@ class Edge:
     def __init__(self, app: ASGIApp, rules: Rules, access: AccessLog | None) -> None:
         self._app, self._rules, self._access = app, rules, access
         self._direct: Direct | None = getattr(app, "at_once", None)
-        self._deadlines: Deadlines | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,16 +87,15 @@ class Edge:
 
     async def _answer(self, exchange: "Exchange") -> None:
         deadline = exchange.context.deadline
-        limit = asyncio.timeout(None) if deadline is not None else None
+        limit = asyncio.timeout_at(deadline) if deadline is not None else None
         try:
             exchange.admit()
             receive = exchange.bounded_receive if b"transfer-encoding" in exchange.scope["sent"] else exchange.receive
-            if limit is None or deadline is None:
+            if limit is None:
                 await self._app(exchange.scope, receive, exchange.send)
             else:
                 async with limit:
                     exchange.limit = limit
-                    self._guarding().guard(limit, deadline)
                     await self._app(exchange.scope, receive, exchange.send)
         except Problem as problem:
             await exchange.refuse(problem)
@@ -113,19 +110,6 @@ class Edge:
                 return
             log.exception("an error that nobody expected")
             await exchange.refuse(BROKEN)
-        finally:
-            if limit is not None:
-                self._guarding().forget(limit)
-
-    def lift(self, limit: asyncio.Timeout) -> None:
-        """An answer that has begun may last."""
-        if not self._guarding().forget(limit):
-            limit.reschedule(None)
-
-    def _guarding(self) -> Deadlines:
-        if self._deadlines is None:
-            self._deadlines = Deadlines(asyncio.get_running_loop())
-        return self._deadlines
 
 
 LATE = Problem(504, "gateway-timeout", "the caller has given up meanwhile; it may or may not have acted")
@@ -198,7 +182,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if self.limit is not None:
-                self._edge.lift(self.limit)
+                self.limit.reschedule(None)
             message["headers"] = self._head(message.get("headers", ()))
         return self.pass_on(message)
 
