@@ -30,6 +30,17 @@ NOBODY = Metadata()
 
 
 @dataclass(frozen=True, slots=True)
+class OneOf:
+    """The stream must be there, and at one of these versions; without any: at whichever."""
+
+    versions: frozenset[int] = frozenset()
+
+
+Demand = Expected | OneOf
+THERE = OneOf()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One command as it came in: `body` is JSON in the form of `form`, a version of the domain's addresses;
     `expected` is what the caller demands of the stream's version.
@@ -40,7 +51,7 @@ class Request:
     id: str
     command: str
     body: bytes
-    expected: Expected = ANY_VERSION
+    expected: Demand = ANY_VERSION
     idempotency_key: str | None = None
     metadata: Metadata = NOBODY
     owner: str | None = None
@@ -76,7 +87,7 @@ class Handler:
                 # A repeat finds the stream moved on by its own first effect, so it is looked up before it is refused.
                 if (answered := await self._answered(key)) is not None:
                     return answered
-                raced = isinstance(error, WrongExpectedVersion) and request.expected == ANY_VERSION
+                raced = isinstance(error, WrongExpectedVersion) and request.expected in (ANY_VERSION, THERE)
                 if not raced or attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
@@ -115,7 +126,7 @@ class Handler:
 
         Only what the store has confirmed is an answer. None: it must be looked, also before anything is refused.
         """
-        if self._begun[request.command] < SURE or isinstance(request.expected, Exactly):
+        if self._begun[request.command] < SURE or isinstance(request.expected, Exactly | OneOf):
             return None
         try:
             begun = await self._append(request, command, key, self._aggregates.nothing)
@@ -170,12 +181,14 @@ async def fold(
     return folded
 
 
-def demand(stream: str, expected: Expected, actual: int) -> None:
+def demand(stream: str, expected: Demand, actual: int) -> None:
     """What the caller demands is checked before the business is asked. Raises `WrongExpectedVersion`."""
     match expected:
         case Exactly(version) if version != actual:
             raise WrongExpectedVersion(stream, expected, actual)
         case NoStream() if actual:
+            raise WrongExpectedVersion(stream, expected, actual)
+        case OneOf(versions) if not actual or (versions and actual not in versions):
             raise WrongExpectedVersion(stream, expected, actual)
 
 

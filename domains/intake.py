@@ -39,23 +39,26 @@ class TopicWriter:
 
     async def __call__(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Returns when the record is safe. Raises `Problem` 503."""
-        producer = None
+        producer: Any = None
         try:
             async with asyncio.timeout(SEND_SECONDS):
                 producer = await self._started()
                 await producer.send_and_wait(self._topic, value, key, headers=list(headers))
         except (KafkaError, TimeoutError, OSError) as error:
             log.warning("%s cannot be reached: %r", self._topic, error)
-            if producer is self._producer is not None and not isinstance(error, TimeoutError):
+            if producer is None:
+                raise unpublished("store-unavailable", "the command was not accepted; repeat it") from None
+            if producer is self._producer and not isinstance(error, TimeoutError):
                 # An idempotent producer that failed may fail for ever: the next record has a new one.
                 self._producer = None
                 await given_up(producer)
-            wait = {"retry-after": "1"}
-            raise Problem(503, "store-unavailable", "the command was not accepted; repeat it", headers=wait) from None
+            # What was handed to a producer may arrive as long as that lives.
+            told = "whether the command is accepted can't be told yet; repeat it with the same key"
+            raise unpublished("outcome-unknown", told) from None
 
     async def close(self) -> None:
         if self._producer is not None:
-            await self._producer.stop()
+            await given_up(self._producer)
 
     async def _started(self) -> Any:
         async with self._starting:
@@ -70,6 +73,10 @@ class TopicWriter:
                     raise
                 self._producer = producer
         return self._producer
+
+
+def unpublished(slug: str, detail: str) -> Problem:
+    return Problem(503, slug, detail, headers={"retry-after": "1"})
 
 
 class Intake:

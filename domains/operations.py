@@ -12,14 +12,14 @@ import orjson
 
 from domains.answers import Answer, carried_out, kept
 from domains.errors import StrangeCommand
-from domains.handler import Handler, parse
+from domains.handler import Demand, Handler, OneOf, parse
 from domains.handler import Request as Asked
 from domains.kernel import Domain
-from eventstore.errors import KeyMissing, SealBroken
+from eventstore.errors import InvalidEvent, KeyMissing, SealBroken
 from eventstore.operations import Operation, Operations
 from eventstore.personal.sealing import PREFIX, DataKey, Sealed
 from eventstore.records import Any as AnyVersion
-from eventstore.records import Exactly, Expected, Metadata, NoStream
+from eventstore.records import Exactly, Metadata, NoStream
 from infra.telemetry import about
 from infra.web import BROKEN, Problem
 
@@ -58,11 +58,17 @@ class Desk:
         """The operation's id. What is no command is refused at once. Raises what a command raises."""
         _, used = await self.handler.keyed(parse(self.domain, asked))
         operation = Operation(operation_id(self.domain, asked), owner, fingerprint(asked, used))
+        value = record(self.domain, operation.id, sealed(self.domain, asked, used))
+        try:
+            unpacked(self.domain, value)
+        except StrangeCommand as error:
+            # It would be set aside when it comes back, and its caller wait for ever.
+            raise InvalidEvent(f"this can't be answered later: {error}") from None
         accepted = await self.operations.accept(operation)
         if accepted.answer is None:
             key = self.domain.stream(asked.id).encode()
             headers = [("content-type", STRUCTURED), ("ce_id", operation.id.encode())]
-            await self.publish(key, record(self.domain, operation.id, sealed(self.domain, asked, used)), headers)
+            await self.publish(key, value, headers)
         return operation.id
 
     async def find(self, id: str, owner: str) -> Operation | None:
@@ -172,12 +178,14 @@ def fingerprint(asked: Asked, keys: Sequence[DataKey] = ()) -> bytes:
     return digest
 
 
-def version_of(expected: Expected) -> int | None:
+def version_of(expected: Demand) -> int | list[int] | None:
     match expected:
         case Exactly(version):
             return version
         case NoStream():
             return 0
+        case OneOf(versions):
+            return sorted(versions)
         case _:
             return None
 
@@ -219,7 +227,7 @@ def unpacked(domain: Domain, value: bytes | None) -> tuple[str, Asked]:
         expected_of(envelope.get("expectedversion")),
         text(envelope, "idempotencykey"),
         Metadata(**metadata),
-        text(envelope, "owner") if "owner" in envelope else None,
+        text(envelope, "owner", least=0) if "owner" in envelope else None,
         form_of(envelope.get("form")),
     )
     return text(envelope, "id"), asked
@@ -235,9 +243,9 @@ def parsed(value: bytes | None) -> Mapping[str, Any]:
     return envelope
 
 
-def text(envelope: Mapping[str, Any], name: str) -> str:
+def text(envelope: Mapping[str, Any], name: str, least: int = 1) -> str:
     value = envelope.get(name)
-    if not isinstance(value, str) or not value or len(value) > 1024 or "\x00" in value:
+    if not isinstance(value, str) or not least <= len(value) <= 1024 or "\x00" in value:
         raise StrangeCommand(f"the attribute {name} is not a text")
     return value
 
@@ -249,9 +257,16 @@ def form_of(form: object) -> int:
     return 1 if form is None else form
 
 
-def expected_of(version: object) -> Expected:
+def expected_of(version: object) -> Demand:
     if version is None:
         return AnyVersion()
+    if isinstance(version, list):
+        return OneOf(frozenset(map(whole_of, version)))
+    number = whole_of(version)
+    return Exactly(number) if number else NoStream()
+
+
+def whole_of(version: object) -> int:
     if not isinstance(version, int) or isinstance(version, bool) or version < 0:
         raise StrangeCommand("the attribute expectedversion is not a version")
-    return Exactly(version) if version else NoStream()
+    return version

@@ -14,7 +14,7 @@ from domains.aggregates import Policy
 from domains.answers import carried_out, problems
 from domains.following import Following
 from domains.following import shown as shown_operation
-from domains.handler import Handler
+from domains.handler import THERE, Demand, Handler, OneOf
 from domains.handler import Request as Asked
 from domains.kernel import Domain
 from domains.opening import recorded_data
@@ -22,7 +22,7 @@ from domains.operations import Desk
 from eventstore.operations import Operation
 from eventstore.personal.keys import Keys
 from eventstore.records import Any as AnyVersion
-from eventstore.records import Exactly, Expected, Metadata, NoStream, RecordedEvent
+from eventstore.records import Exactly, Metadata, NoStream, RecordedEvent
 from eventstore.store import EventStore
 from infra.health import Health
 from infra.oidc import Identity, Verifier, identify
@@ -36,6 +36,7 @@ GATEWAY = frozenset({"gateway"})
 STREAMS_READ = "streams:read"
 ETAG = re.compile(r'"([1-9][0-9]{0,17})"')
 TAGS = re.compile(r'\*|(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"(?:\s*,\s*(?:W/)?"[\x21\x23-\x7e\x80-\xff]*")*')
+TAG = re.compile(r'(W/)?("[^"]*")')
 KEY = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,200})"')
 PAGE = 500
 LONGEST_WAIT = 20.0
@@ -77,8 +78,10 @@ def write_side(
             told = [shown(event, await recorded_data(domain, event, keys)) for event in page]
         if not page and (after == 0 or not await store.read_stream(stream, limit=1)):
             raise Problem(404, "unknown-stream", f"there is no stream {stream}")
+        # The tag is what a command demands in If-Match, so nobody on the way may make another of it. What it says of
+        # persons may be gone although no event came, so that nothing is answered with 304.
+        headers = {"etag": f'"{page[-1].version}"', "cache-control": "private, no-cache, no-transform"} if page else {}
         body = {"stream": stream, "events": told}
-        headers = {"etag": f'"{page[-1].version}"'} if page else {}
         return Response(orjson.dumps(body), 200, headers, "application/json")
 
     async def found(request: Request) -> tuple[Operation, Identity]:
@@ -153,27 +156,33 @@ async def asked_for(request: Request, identity: Identity, owner: str | None) -> 
     return Asked(path["id"], path["command"], await request.body(), wanted, once, metadata, owner, path["version"])
 
 
-def expected(request: Request) -> Expected:
+def expected(request: Request) -> Demand:
     """The version that the caller demands. If-Match compares strongly, so a weak tag never matches."""
-    match, none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
-    if match is not None and none_match is not None:
+    match, none_match = ", ".join(request.headers.getlist("if-match")).strip(), request.headers.get("if-none-match")
+    if match and none_match is not None:
         raise Problem(400, "invalid-precondition", "If-Match and If-None-Match exclude each other")
     if none_match is not None:
         if none_match.strip() != "*":
             raise Problem(400, "invalid-precondition", "If-None-Match of a command is *")
         return NoStream()
-    if match is None:
+    if not match:
         return AnyVersion()
-    if (tag := ETAG.fullmatch(match.strip())) is None:
-        if TAGS.fullmatch(match.strip()) is None:
-            raise Problem(400, "invalid-precondition", 'If-Match is one strong tag, like "4"')
+    if (tag := ETAG.fullmatch(match)) is not None:
+        return Exactly(int(tag[1]))
+    if match == "*":
+        return THERE
+    if TAGS.fullmatch(match) is None:
+        raise Problem(400, "invalid-precondition", 'If-Match is a strong tag, like "4", several of them, or *')
+    strong = [tag for weak, tag in TAG.findall(match) if not weak]
+    versions = frozenset(int(found[1]) for found in map(ETAG.fullmatch, strong) if found)
+    if not versions:
         raise Problem(412, "precondition-failed", 'no stream has such a tag; a tag is strong, like "4"')
-    return Exactly(int(tag[1]))
+    return OneOf(versions)
 
 
 def check_demand(domain: Domain, asked: Asked) -> None:
     """Raises `Problem` 428 for a command that must say upon which version it was decided, and does not."""
-    if asked.command in domain.needs_version and asked.expected == AnyVersion():
+    if asked.command in domain.needs_version and asked.expected in (AnyVersion(), THERE):
         raise Problem(428, "precondition-required", f"{asked.command} needs If-Match, or If-None-Match: *")
 
 

@@ -24,8 +24,6 @@ EventStoreError
 └── RecordError               a record on a topic is not one of our events
 """
 
-from eventstore.records import Expected
-
 
 class EventStoreError(Exception):
     """An error of the event store."""
@@ -38,7 +36,7 @@ class InvalidEvent(EventStoreError):
 class WrongExpectedVersion(EventStoreError):
     """The stream is not where the command expected it."""
 
-    def __init__(self, stream: str, expected: Expected, actual: int) -> None:
+    def __init__(self, stream: str, expected: object, actual: int) -> None:
         super().__init__(f"stream {stream!r} is at version {actual}, expected {expected}")
         self.stream, self.expected, self.actual = stream, expected, actual
 

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -37,13 +39,20 @@ class Question:
     seconds: float
 
 
+class Answer(NamedTuple):
+    """A composed answer; the strong tag does not change with the age of its parts alone."""
+
+    tag: bytes
+    body: bytes
+
+
 class Composer:
     """Asks for the parts of a composition, with the caller's own token."""
 
     def __init__(self, services: Mapping[tuple[str, Side], Upstream]) -> None:
         self._services = services
 
-    async def answer(self, composed: Composed, sent: Headers, identity: Identity, seconds: float) -> bytes:
+    async def answer(self, composed: Composed, sent: Headers, identity: Identity, seconds: float) -> Answer:
         """The parts that came in time, and what became of the others. Raises `Problem` 422 or 503."""
         if len(composed.key) > LONGEST_KEY or not composed.key.isprintable():
             raise Problem(422, "invalid-key", f"a key has 1 to {LONGEST_KEY} printable characters")
@@ -51,31 +60,32 @@ class Composer:
         question = Question(composed.key, sent, tokens_by_domain(sent), identity, seconds)
         asked = zip(parts, composed.scopes, strict=True)
         answers = await asyncio.gather(*(self._part(part, scope, question) for part, scope in asked))
-        if not any(state in ("ok", "missing", "forbidden") for state, _ in answers):
+        if not any(state in ("ok", "missing", "forbidden") for state, *_ in answers):
             raise Problem(503, "service-unavailable", "none of the parts can be had now", headers={"retry-after": "1"})
-        told = b",".join(
-            b'"%s":{"status":"%s"%s}' % (part.name.encode(), state.encode(), more)
-            for part, (state, more) in zip(parts, answers, strict=True)
-        )
-        return b'{"key":' + orjson.dumps(composed.key) + b',"parts":{' + told + b"}}"
+        both = zip(parts, answers, strict=True)
+        named = [(part.name.encode(), state.encode(), old, data) for part, (state, old, data) in both]
+        told = b",".join(b'"%s":{"status":"%s"%s%s}' % each for each in named)
+        tag = blake2b(b"\n".join(b"%s %s %s" % (name, state, data) for name, state, _, data in named), digest_size=16)
+        body = b'{"key":' + orjson.dumps(composed.key) + b',"parts":{' + told + b"}}"
+        return Answer(b'"%s"' % tag.hexdigest().encode(), body)
 
-    async def _part(self, part: Part, scope: str, question: Question) -> tuple[str, bytes]:
-        """The part's state, and its members of the answer."""
+    async def _part(self, part: Part, scope: str, question: Question) -> tuple[str, bytes, bytes]:
+        """The part's state, and its members of the answer: its age and its data."""
         upstream = self._services.get((part.domain, "read"))
         if upstream is None:
-            return "unavailable", b""
+            return "unavailable", b"", b""
         if scope not in question.identity.scopes:
-            return "forbidden", b""
+            return "forbidden", b"", b""
         try:
             async with asyncio.timeout(question.seconds):
                 return await answered(upstream, written(part, question, upstream.authority), question.seconds)
         except (TooSlow, TimeoutError):
-            return "late", b""
+            return "late", b"", b""
         except UpstreamError:
-            return "unavailable", b""
+            return "unavailable", b"", b""
 
 
-async def answered(upstream: Upstream, request: bytes, seconds: float) -> tuple[str, bytes]:
+async def answered(upstream: Upstream, request: bytes, seconds: float) -> tuple[str, bytes, bytes]:
     async with upstream.exchange(request, repeatable=True, seconds=seconds) as connection:
         body = connection.take()
         async for more in connection.rest(seconds):
@@ -84,8 +94,8 @@ async def answered(upstream: Upstream, request: bytes, seconds: float) -> tuple[
                 raise BadAnswer("the part is too large")
         status, headers = connection.status, dict(connection.headers)
     if status != 200 or headers.get(b"content-type") != JSON:
-        return STATES.get(status, "unavailable"), b""
-    return "ok", age(headers.get(b"data-age", b"")) + b',"data":' + body
+        return STATES.get(status, "unavailable"), b"", b""
+    return "ok", age(headers.get(b"data-age", b"")), b',"data":' + body
 
 
 def age(given: bytes) -> bytes:

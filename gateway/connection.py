@@ -28,7 +28,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.status, self.headers = 0, Headers()
-        self.idle_since = 0.0
+        self.idle_since = self.asked_at = 0.0
         self.reusable = True
         self._transport: asyncio.Transport | None = None
         self._late: Alarm | None = None

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 now = monotonic  # the loop's own time, in a tenth of the time
 
 OPENING = 8
+NEARLY = 0.8  # some of the time has passed before an instance is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,9 @@ class Instance:
     def send(self, request: bytes, deadline: float) -> Connection:
         """The connection on which it was sent, if this is `ready`; give it to `answered`, or back."""
         self._enter()
-        self.breaker.begins(now())
         connection = self._idle.pop()
+        connection.asked_at = now()
+        self.breaker.begins(connection.asked_at)
         connection.send(request, deadline)
         return connection
 
@@ -77,7 +79,7 @@ class Instance:
 
     async def answered(self, connection: Connection) -> Connection:
         """The connection when the answer to what was sent has begun; as `ask`."""
-        return await self._accounted(self._begun(connection, pooled=True), endless=False)
+        return await self._accounted(self._begun(connection, pooled=True), connection.asked_at, endless=False)
 
     async def ask(self, request: bytes, deadline: float, *, fresh: bool = False, endless: bool = False) -> Connection:
         """A connection on which the answer has begun; give it back with `release`. Raises `UpstreamError`.
@@ -85,15 +87,18 @@ class Instance:
         `deadline` is in the loop's time. A connection that was used before may be dead; `fresh` asks for a new one.
         """
         await self._entered(deadline, endless)
-        self.breaker.begins(now())
+        began = now()
+        self.breaker.begins(began)
         pooled = self._idle.pop() if not fresh and self._one_is_idle() else None
-        return await self._accounted(self._asked(pooled, request, deadline, endless), endless)
+        return await self._accounted(self._asked(pooled, request, deadline, endless), began, endless)
 
-    async def _accounted(self, asking: Coroutine[Any, Any, Connection], endless: bool) -> Connection:
+    async def _accounted(self, asking: Coroutine[Any, Any, Connection], began: float, endless: bool) -> Connection:
+        """Tells the breaker. Nobody opens it for others by waiting for less than an answer may take."""
         try:
             connection = await asking
-        except UpstreamError:
-            self.breaker.failed(now())
+        except UpstreamError as error:
+            if not isinstance(error, TooSlow) or now() - began > NEARLY * self._limits.answer_seconds:
+                self.breaker.failed(now())
             self._free(endless)
             raise
         except BaseException:

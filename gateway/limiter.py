@@ -40,9 +40,14 @@ DEFAULTS = {
 
 @dataclass(slots=True)
 class Lease:
-    """What another process has given us of a key's quota, and what it said when there was no more."""
+    """What another process has given us of a key's quota, and what it said when there was no more.
+
+    `used` counts what was used of it here in the span that began at `since`, as long as the share has not been told.
+    """
 
     units: int = 0
+    used: int = 0
+    since: float = 0.0
     until: float = 0.0
     left_elsewhere: int = 0
     frees_at: float = 0.0
@@ -107,7 +112,7 @@ class Limiter:
             try:
                 await self._renewed(lease, owner, kind, key)
             except UpstreamError:
-                return self._counted(self._share(kind), kind, key)
+                return self._counted(self._charged(kind, key, lease), kind, key)
             finally:
                 lease.waiting -= 1
         return verdict
@@ -122,6 +127,9 @@ class Limiter:
         left, seconds = lease.left_elsewhere + lease.units, max(0.0, lease.frees_at - now)
         if lease.units:
             lease.units -= 1
+            if now - lease.since >= self._quotas[kind].seconds:
+                lease.used, lease.since = 0, now
+            lease.used += 1
             return Verdict(kind, self._quotas[kind], True, left - 1, seconds)
         if now < lease.refused_until:
             return Verdict(kind, self._quotas[kind], False, 0, seconds)
@@ -184,6 +192,14 @@ class Limiter:
         else:
             leases.move_to_end(key)
         return lease
+
+    def _charged(self, kind: str, key: str, lease: Lease) -> Ledger:
+        """Our share of the quota, of which goes what the owner of the key gave us before it went away."""
+        share, now = self._share(kind), monotonic()
+        if lease.used and now - lease.since < share.quota.seconds:
+            share.window(key).take(lease.used, now)
+        lease.used = 0
+        return share
 
     def _share(self, kind: str) -> Ledger:
         """The quota's part for this process, while the owner of a key cannot be reached."""

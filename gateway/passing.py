@@ -25,6 +25,7 @@ ANSWER_HEADERS = frozenset(
         ),
     }
 )
+PACKABLE = frozenset({200, 304})
 
 
 class Passing:
@@ -83,30 +84,38 @@ class Passing:
             sent=self._sent,
         ) as connection:
             goes_on = wanted and not connection.complete
-            headers, body = answer(connection, self._scope)
-            await send({"type": "http.response.start", "status": connection.status, "headers": headers})
-            await send({"type": "http.response.body", "body": body, "more_body": goes_on})
+            status, (headers, body) = connection.status, answer(connection, self._scope)
             if goes_on:
+                await within(stall, begun(send, status, headers, body, goes_on=True))
                 try:
                     async for part in connection.rest(stall):
                         await within(stall, send({"type": "http.response.body", "body": part, "more_body": True}))
                 except BrokenOff:
                     if not self._endless:
                         raise
-                await send({"type": "http.response.body", "body": b""})
+                await within(stall, send({"type": "http.response.body", "body": b""}))
+        if not goes_on:
+            # By now the connection is another's: a client that is slow to take his answer keeps nobody from theirs.
+            await within(stall, begun(send, status, headers, body, goes_on=False))
 
 
 def answer(connection: Connection, scope: Scope) -> tuple[Headers, bytes]:
     """The head of an answer as the client gets it, and what is here of its body; packed, if he takes that."""
     headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
     complete, body = connection.complete, connection.take()
-    if complete and connection.status == 200:
+    if connection.status in PACKABLE:
         headers.append((b"vary", b"accept-encoding"))
-        headers, body = packed(headers, body) if takes_gzip(scope["headers"]) else (headers, body)
+    if complete and connection.status == 200 and takes_gzip(scope["headers"]):
+        headers, body = packed(headers, body)
     length = b"%d" % len(body) if complete else declared_length(connection)
     if length is not None and connection.status not in (204, 304):
         headers.append((b"content-length", length))
     return headers, body
+
+
+async def begun(send: Send, status: int, headers: Headers, body: bytes, *, goes_on: bool) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": goes_on})
 
 
 async def within(seconds: float, sending: Awaitable[None]) -> None:

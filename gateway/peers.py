@@ -9,7 +9,7 @@ from hashlib import blake2b
 import orjson
 import psutil
 
-from gateway.errors import BadAnswer, BrokenOff
+from gateway.errors import BadAnswer, BrokenOff, SetAside
 from gateway.instance import Instance, Limits, now
 from gateway.upstream import RESOLVE_SECONDS, Place, place, resolved
 from infra.settings import Settings
@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 
 GATEWAY = "gateway"
 ASK_SECONDS = 0.5
-LIMITS = Limits(connections=16, waiting=64, connect_seconds=0.25, queue_seconds=0.25, failures=1)
+LIMITS = Limits(
+    connections=16, waiting=64, connect_seconds=0.25, queue_seconds=0.25, answer_seconds=ASK_SECONDS, failures=1
+)
 
 
 class Peers:
@@ -61,7 +63,9 @@ class Peers:
         return None if chosen in self._own else self._instances[chosen]
 
     async def ask(self, owner: Instance, path: str, question: object) -> dict[str, float]:
-        """What another process answers. Raises `UpstreamError`."""
+        """What another process answers. Raises `UpstreamError`, at once while one that failed is left in peace."""
+        if not owner.breaker.allows(now()):
+            raise SetAside("a gateway process has failed", owner.breaker.waits(now()))
         body = orjson.dumps(question)
         head = f"POST {path} HTTP/1.1\r\nhost: {GATEWAY}\r\ncontent-type: application/json\r\n"
         request = head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.composition import HEADERS, Composer
+from gateway.composition import HEADERS, Answer, Composer
 from gateway.connection import Headers
 from gateway.errors import BadAnswer, BrokenOff, Busy, SetAside, TooSlow, Unreachable
 from gateway.instance import now
@@ -79,7 +79,7 @@ class Proxy:
         await self._count(target.kind, identity.key, notes)
         if isinstance(target, Composed):
             found = await self._composer.answer(target, headers, identity, patience(headers, PARTS_SECONDS))
-            await respond(send, found, gzip=takes_gzip(scope["headers"]))
+            await respond(send, scope, found)
             return
         body = b""
         if scope["method"] == "POST":
@@ -258,10 +258,16 @@ async def gone(receive: Receive) -> None:
         pass
 
 
-async def respond(send: Send, body: bytes, *, gzip: bool) -> None:
-    """Sends an answer of our own."""
-    headers, body = packed(HEADERS, body) if gzip else (HEADERS, body)
-    told = [*headers, (b"vary", b"accept-encoding"), (b"content-length", b"%d" % len(body))]
+async def respond(send: Send, scope: Scope, found: Answer) -> None:
+    """Sends an answer of our own, unless the client has it."""
+    headers, body = [*HEADERS, (b"etag", found.tag), (b"vary", b"accept-encoding")], found.body
+    tags = b",".join(value for name, value in scope["headers"] if name == b"if-none-match").split(b",")
+    if {tag.strip().removeprefix(b"W/") for tag in tags} & {found.tag, b"*"}:
+        await send({"type": "http.response.start", "status": 304, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    headers, body = packed(headers, body) if takes_gzip(scope["headers"]) else (headers, body)
+    told = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": told})
     await send({"type": "http.response.body", "body": body})
 

@@ -8,19 +8,20 @@ from math import inf
 class Alarm:
     """Calls at the moment it is set to, in the loop's time; each time it is set, that moment replaces the last."""
 
-    __slots__ = ("_at", "_call", "_handle", "_loop")
+    __slots__ = ("_at", "_call", "_handle", "_loop", "_rings_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
         self._loop, self._call, self._at = loop, call, inf
         self._handle: asyncio.TimerHandle | None = None
+        self._rings_at = inf  # a handle of uvloop does not say it of what is due at once
 
     def set(self, at: float) -> None:
         self._at = at
-        if self._handle is None:
-            self._handle = self._loop.call_at(at, self._ring)
-        elif at < self._handle.when():
+        if self._handle is not None:
+            if at >= self._rings_at:
+                return
             self._handle.cancel()
-            self._handle = self._loop.call_at(at, self._ring)
+        self._rings_at, self._handle = at, self._loop.call_at(at, self._ring)
 
     def clear(self) -> None:
         """It does not call until it is set again."""

@@ -67,7 +67,7 @@ def key_of(entry: Mapping[str, Any]) -> tuple[frozenset[str], Key] | None:
         found = public_key(entry)
     except (JoseError, ValueError):
         return None
-    return None if found is None or entry.get("alg", min(found[0])) not in found[0] else found
+    return None if found is None or not any(entry.get("alg", name) == name for name in found[0]) else found
 
 
 def public_key(entry: Mapping[str, Any]) -> tuple[frozenset[str], Key] | None:

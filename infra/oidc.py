@@ -68,6 +68,7 @@ class Verifier:
         self._keys: Keys = {}
         self._fetched_at, self._next_fetch, self._reachable = -REFRESH_SECONDS, 0.0, False
         self._fetching = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
         self._known: OrderedDict[bytes, Identity] = OrderedDict()
 
     def unready(self) -> str | None:
@@ -75,9 +76,12 @@ class Verifier:
         return None if self._keys else "the keys of the token issuer are not loaded yet"
 
     async def load(self) -> None:
-        """Fetches the keys if there are none, or if they are old. Raises `IssuerUnavailable` if there are none."""
+        """Fetches the keys if there are none; old ones serve until there are new. Raises `IssuerUnavailable`."""
         if monotonic() - self._fetched_at >= REFRESH_SECONDS:
-            await self._fetch()
+            if not self._keys:
+                await self._fetch()
+            elif self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._fetch(), name="keys of the token issuer")
         if not self._keys:
             raise IssuerUnavailable("the token issuer does not answer")
 
@@ -136,7 +140,9 @@ class Verifier:
             try:
                 keys = await fetch_keys(self._issuer, self._tls)
             except IssuerUnavailable as error:
-                self._reachable, self._next_fetch = False, monotonic() + RETRY_SECONDS
+                # Who has no keys at all asks again soon; with some, only a token with a key unknown here waits for it.
+                self._reachable = False
+                self._next_fetch = monotonic() + (REFETCH_SECONDS if self._keys else RETRY_SECONDS)
                 log.warning("no keys from the token issuer: %s", error)
                 return
             self._reachable, self._fetched_at = True, monotonic()

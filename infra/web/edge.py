@@ -4,7 +4,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from time import perf_counter
+from email.utils import formatdate
+from functools import lru_cache
+from time import perf_counter, time
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -120,6 +122,12 @@ def text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
+@lru_cache(maxsize=1)
+def dated(seconds: int) -> tuple[bytes, bytes]:
+    """When an answer was made (RFC 9110, section 6.6.1)."""
+    return b"date", formatdate(seconds, usegmt=True).encode()
+
+
 class Exchange:
     """One request and its answer. `limit` ends what the caller no longer waits for; a beginning answer lifts it."""
 
@@ -161,7 +169,7 @@ class Exchange:
 
     def _head(self, headers: Headers) -> list[tuple[bytes, bytes]]:
         own = (b"x-request-id", self.context.request_id.encode())
-        return [*headers, *self.scope.get("answer_headers", ()), own, *self._rules.headers]
+        return [*headers, *self.scope.get("answer_headers", ()), own, dated(int(time())), *self._rules.headers]
 
     def _too_large(self) -> Problem:
         return Problem(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 HEAD_LIMIT = 32 * 1024
 HEAD_SECONDS = 20.0
 DISCARD_LIMIT = 4 * 1024 * 1024
+MOST_WAITING = 16  # requests that were sent before the answer to an earlier one
 
 ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 VERSIONS = frozenset({"1.0", "1.1"})
@@ -40,7 +42,7 @@ class Protocol(HttpToolsProtocol):
         self._turn = turn_of(self.loop)
         self.peer = common_name(transport.get_extra_info("peercert"))
         self._head, self._in_head, self._discarded = 0, True, 0
-        self._refusal = MALFORMED
+        self._refusal, self._full = MALFORMED, False
         self._unstarted: Cycle | None = None
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._too_late)
         self._idle = Alarm(self.loop, self.timeout_keep_alive_handler)
@@ -51,11 +53,13 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._idle.clear()
+        if self._full:
+            return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            self.send_400_response("")
+            if not self._full:
+                self.send_400_response("")
         except httptools.HttpParserUpgrade:
             self._unsupported_upgrade_warning()
         if self.transport.is_closing():
@@ -88,6 +92,8 @@ class Protocol(HttpToolsProtocol):
             self._deadline = None
 
     def on_message_begin(self) -> None:
+        # Nothing else keeps an idle connection: neither empty lines nor the rest of a body that was answered already.
+        self._idle.clear()
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self.scope = {  # type: ignore[typeddict-item,typeddict-unknown-key]
             "type": "http",
@@ -136,6 +142,10 @@ class Protocol(HttpToolsProtocol):
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"], scope["query_string"] = url.path, url.query or b""
         before = self.cycle
+        if len(self.pipeline) >= MOST_WAITING:
+            # Those that wait are answered, and with the last of them the connection ends: who asks on asks again.
+            before.keep_alive, self._full = False, True
+            raise httptools.HttpParserError("more requests wait than are taken")
         self.cycle = Cycle(self, scope, self._turn, keep_alive=version != "1.0" and parser.should_keep_alive())
         if before is None or before.response_complete:
             self._unstarted = self.cycle
@@ -147,10 +157,10 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        self.flow.resume_reading()
         self._idle.set(self.loop.time() + self.timeout_keep_alive)
 
     def shutdown(self) -> None:
@@ -191,7 +201,8 @@ class Protocol(HttpToolsProtocol):
         context = begin(None, None)
         with about(context.request_id, context.traceparent):
             log.info("a request was refused at its head: %s", detail)
-            problem = Problem(status, slug, detail, headers={"connection": "close", "x-request-id": context.request_id})
+            told = {"connection": "close", "x-request-id": context.request_id, "date": formatdate(usegmt=True)}
+            problem = Problem(status, slug, detail, headers=told)
             body = problem.body("")
         head = b"".join(name + b": " + value + b"\r\n" for name, value in problem.head(len(body))) + b"\r\n"
         self._turn.flush()

@@ -117,12 +117,27 @@ async def test_a_version_that_is_stale_is_refused(doors):
     cancel = {"cancelled_at": "2010-12-02T00:00:00Z"}
     status, _, problem = await doors.call("POST", "/v1/orders/1/cancel", cancel, **{"if-match": "1"})
     assert (status, problem["type"]) == (400, "/problems/invalid-precondition")
-    for tag in ('"2"', 'W/"1"', '"1", "2"', "*", '"0"'):
+    for tag in ('"2"', 'W/"1"', '"2", "3"', 'W/"1", "0", "x"', '"0"'):
         status, headers, problem = await doors.call("POST", "/v1/orders/1/cancel", cancel, **{"if-match": tag})
         assert (status, headers["Content-Type"]) == (412, "application/problem+json")
         assert problem["type"] == "/problems/precondition-failed"
     assert (await doors.call("POST", "/v1/orders/1/place", PLACE, **{"if-none-match": "*"}))[0] == 412
     assert (await doors.call("POST", "/v1/orders/1/cancel", cancel, **{"if-match": '"1"'}))[0] == 201
+
+
+@pytest.mark.parametrize("tags", ["*", ' "1"', '"3", "1"', '"x", W/"2","1"'])
+async def test_any_tag_of_a_list_may_match_and_a_star_whatever_is_there(doors, tags):
+    cancel, demand = {"cancelled_at": "2010-12-02T00:00:00Z"}, {"if-match": tags}
+    status, _, problem = await doors.call("POST", "/v1/orders/4/cancel", cancel, **demand)
+    assert (status, problem["type"]) == (412, "/problems/precondition-failed")
+    await doors.call("POST", "/v1/orders/4/place", PLACE)
+    assert (await doors.call("POST", "/v1/orders/4/cancel", cancel, **demand))[0] == 201
+
+
+async def test_nobody_on_the_way_makes_another_of_the_tag_of_a_stream(doors):
+    await doors.call("POST", "/v1/orders/5/place", PLACE)
+    _, headers, _ = await doors.call("GET", "/v1/orders/5/events")
+    assert (headers["ETag"], "no-transform" in headers["Cache-Control"]) == ('"1"', True)
 
 
 async def test_a_repeat_with_the_same_key_has_one_effect(doors):

@@ -144,3 +144,18 @@ async def test_a_consistency_token_goes_to_its_own_domain(post, world):
 async def test_other_addresses_are_problems(post, method, path, status):
     answer, _ = await post.ask(path, method=method)
     assert answer.status == status
+
+
+async def test_an_overview_that_is_known_is_not_sent_again_though_its_parts_grew_older(post):
+    row = Response(b'{"parcel":"a b"}', 200, ROW)
+    post.world.read.answers += [row, Response(b'{"parcel":"a b"}', 200, {**ROW, "data-age": "0.9"})]
+    post.world.read.answers.append(Response(b'{"parcel":"another"}', 200, ROW))
+    post.letters.scripts += [(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",)] * 3
+    answer, _ = await post.ask()
+    tag = answer.headers["etag"]
+    url = f"https://127.0.0.1:{post.settings.api_port}/v1/customers/a%20b/overview"
+    given = {**post.world.bearer(scope=SCOPE), "if-none-match": f'"x", W/{tag}'}
+    async with post.world.client.get(url, headers=given) as same:
+        assert (same.status, same.headers["etag"], await same.read()) == (304, tag, b"")
+    async with post.world.client.get(url, headers=given) as other:
+        assert (other.status, other.headers["etag"] != tag) == (200, True)

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from gateway.errors import BrokenOff, Busy, SetAside, TooSlow, Unreachable
 from gateway.instance import Limits
+from gateway.passing import Passing
 from gateway.upstream import Upstream
 from infra.web import tls
 
@@ -116,6 +117,45 @@ async def test_the_deadline_holds_for_everything_together(two, upstream_of):
     with pytest.raises(TooSlow):
         await ask(upstream, seconds=0.3)
     assert time.monotonic() - began < 2.0
+
+
+async def test_who_waits_for_less_than_an_answer_may_take_sets_nobody_aside(two, upstream_of):
+    upstream = upstream_of(two[0], answer_seconds=1.0)
+    two[0].scripts += [(5.0, OK)] * 12
+    for _ in range(2):
+        with_less = await asyncio.gather(*(ask(upstream, seconds=0.1) for _ in range(5)), return_exceptions=True)
+        assert {type(one) for one in with_less} == {TooSlow}
+    assert upstream.instances[0]["state"] == "well"
+    patient = await asyncio.gather(*(ask(upstream, seconds=1.0) for _ in range(2)), return_exceptions=True)
+    assert {type(one) for one in patient} == {TooSlow}
+    assert upstream.instances[0]["state"] == "failing"
+
+
+async def test_a_client_that_does_not_take_his_answer_keeps_no_connection(two, upstream_of):
+    upstream = upstream_of(two[0], connections=2, stall_seconds=0.2)
+    scope = {"type": "http", "method": "GET", "headers": []}
+
+    async def never(_):
+        await asyncio.Event().wait()
+
+    def relaying(send):
+        return Passing(scope, upstream, REQUEST, True, False, time.monotonic() + 5).relay(send)
+
+    slow = [asyncio.create_task(relaying(never)) for _ in range(8)]
+    taken = []
+
+    async def take(message):
+        taken.append(message["type"])
+
+    async with asyncio.timeout(2):
+        await relaying(take)
+    assert taken == ["http.response.start", "http.response.body"]
+    # What stalls in the midst of an answer holds a connection, and not for long.
+    two[0].scripts += [(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n{}", 5.0)] * 2
+    slow += [asyncio.create_task(relaying(never)) for _ in range(2)]
+    found = await asyncio.gather(*slow, return_exceptions=True)
+    assert {type(one) for one in found} == {TooSlow}
+    assert await ask(upstream) == 200
 
 
 async def test_what_cannot_be_done_soon_is_turned_away_at_once(two, upstream_of):

@@ -1,5 +1,6 @@
 """Keys come from the configured issuer only; they change, and what they were not made for they are not used for."""
 
+import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from joserfc.util import urlsafe_b64encode
 
 from infra.errors import IssuerUnavailable, TokenRefused
 from infra.health import Health
-from infra.oidc import REFETCH_SECONDS, Verifier
+from infra.oidc import REFETCH_SECONDS, REFRESH_SECONDS, Verifier
 from infra.web import application, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -100,6 +101,7 @@ async def test_short_and_symmetric_keys_are_passed_over(other):
         listed = {"kty": "RSA", "n": number(short.n), "e": number(short.e), "kid": "k1"}
         symmetric = {"kty": "oct", "k": encoded(b"x" * 32), "kid": "k2"}
         other.keys = {"keys": [listed, symmetric, 7, {"kid": "k3"}, {"kty": "EC", "crv": "P-256", "x": "!", "y": "!"}]}
+        other.keys["keys"].append(public(ECKey.generate_key("P-256"), "k4", alg=["ES256"]))
         verifier = Verifier(other.settings)
         with pytest.raises(IssuerUnavailable):
             await verifier.load()
@@ -133,6 +135,49 @@ async def test_unknown_keys_do_not_make_us_ask_the_issuer_again_and_again(other)
             with pytest.raises(TokenRefused):
                 await verifier.verify(other.token(key, "ES256", f"unknown-{kid}"))
         assert other.fetched.count("/jwks") == 1
+
+
+async def test_an_issuer_that_hangs_holds_up_nobody_whose_key_is_here(other, monkeypatch):
+    key, asked = ECKey.generate_key("P-256"), []
+    async with other.running():
+        other.keys = {"keys": [public(key, "k1")]}
+        verifier = Verifier(other.settings)
+        await verifier.load()
+
+        async def hangs(*_):
+            asked.append(time.monotonic())
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr("infra.oidc.fetch_keys", hangs)
+        monkeypatch.setattr("infra.oidc.monotonic", lambda: time.monotonic() + REFRESH_SECONDS)
+        async with asyncio.timeout(2):
+            for number in range(20):
+                assert (await verifier.verify(other.token(key, "ES256", "k1", sub=f"ann {number}"))).subject
+                await asyncio.sleep(0)
+        assert len(asked) == 1
+        verifier._refreshing.cancel()
+
+
+async def test_an_issuer_that_fails_is_not_asked_for_each_unknown_key(other, monkeypatch):
+    key, asked = ECKey.generate_key("P-256"), []
+    async with other.running():
+        other.keys = {"keys": [public(key, "k1")]}
+        verifier = Verifier(other.settings)
+        await verifier.load()
+
+        async def fails(*_):
+            asked.append(time.monotonic())
+            raise IssuerUnavailable("it has failed")
+
+        late = REFETCH_SECONDS
+        monkeypatch.setattr("infra.oidc.fetch_keys", fails)
+        monkeypatch.setattr("infra.oidc.monotonic", lambda: time.monotonic() + late)
+        for seconds in (REFETCH_SECONDS, REFETCH_SECONDS + 5, 2 * REFETCH_SECONDS + 1):
+            late = seconds
+            for _ in range(5):
+                with pytest.raises(IssuerUnavailable):
+                    await verifier.verify(other.token(key, "ES256", "unknown"))
+        assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,18 @@ async def test_while_an_owner_is_away_each_has_its_share(gateways):
         assert set(found) == {9, 6}
 
 
+async def test_of_its_share_goes_what_an_owner_gave_before_it_went_away(gateways):
+    async with gateways(2, read="20/60") as doors:
+        people = [f"person {number}" for number in range(12)]
+        for one in people:
+            assert {(await doors.ask(0, claims={"sub": one})).status for _ in range(18)} == {200}
+        await doors.doors.pop().aclose()
+        doors.told.pop()
+        left = [(await doors.admitted(12, claims={"sub": one}))[0] for one in people]
+        # Keys whose owner is there have two left; of a share of ten, eighteen are used.
+        assert set(left) == {2, 0}
+
+
 async def test_strangers_are_counted_by_address_and_do_not_hold_up_who_has_a_token(gateways):
     async with gateways(1, stranger="5/60") as doors:
         headers = {"authorization": "Bearer nonsense"}

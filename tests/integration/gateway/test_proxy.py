@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import time
+from email.utils import parsedate_to_datetime
 
 import pytest
 from fastapi import Response
@@ -188,6 +190,7 @@ async def test_only_listed_answer_headers_come_back(world):
     answer = await world.ask("POST", "/v1/parcels/p-1/send", data=b"{}", headers=JSON)
     own = {"date", "content-length", "x-request-id", "x-content-type-options", "strict-transport-security"}
     own |= {"ratelimit", "ratelimit-policy"}
+    assert abs(parsedate_to_datetime(answer.headers["date"]).timestamp() - time.time()) < 60
     assert {name.lower(): value for name, value in answer.headers.items() if name.lower() not in own} == passed
 
 

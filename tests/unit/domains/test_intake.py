@@ -123,9 +123,10 @@ async def test_a_command_that_takes_too_long_does_not_hold_a_handover_for_ever(m
 
 
 class Producer:
-    """One of aiokafka's that has failed for ever."""
+    """One of aiokafka's; the first has failed for ever, or can't begin."""
 
     made = 0
+    begins = True
 
     def __init__(self, **_):
         type(self).made += 1
@@ -133,7 +134,8 @@ class Producer:
         self.stopped, self.error = False, OutOfOrderSequenceNumber() if self.made == 1 else None
 
     async def start(self):
-        pass
+        if not self.begins:
+            raise KafkaConnectionError
 
     async def send_and_wait(self, *_, **__):
         if self.error is not None:
@@ -143,13 +145,25 @@ class Producer:
         self.stopped = True
 
 
-async def test_after_a_producer_failed_the_next_record_has_a_new_one(monkeypatch):
+@pytest.fixture
+def writer(monkeypatch):
     monkeypatch.setattr(Producer, "made", 0)
     monkeypatch.setattr(intake, "AIOKafkaProducer", Producer)
     monkeypatch.setattr(intake, "aiokafka", lambda _, **more: more)
-    writer = TopicWriter(None, "topic")
-    with pytest.raises(Problem, match="repeat it"):
+    return TopicWriter(None, "topic")
+
+
+async def test_what_no_producer_took_was_not_accepted(writer, monkeypatch):
+    monkeypatch.setattr(Producer, "begins", False)
+    with pytest.raises(Problem) as refused:
         await writer(b"a", b"1", [])
+    assert refused.value.type == "store-unavailable"
+
+
+async def test_after_a_producer_failed_nothing_is_known_and_the_next_record_has_a_new_one(writer):
+    with pytest.raises(Problem) as refused:
+        await writer(b"a", b"1", [])
+    assert refused.value.type == "outcome-unknown"
     for _ in range(2):
         await writer(b"a", b"1", [])
     assert Producer.made == 2

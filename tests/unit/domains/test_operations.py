@@ -1,19 +1,20 @@
 """Commands that are answered later: only what was accepted is done, and only once."""
 
 import json
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from domains.errors import InvalidCommand, StrangeCommand, UnknownCommand
-from domains.handler import Handler, Request
+from domains.handler import Handler, OneOf, Request
 from domains.operations import Desk
 from domains.orders import domain
-from eventstore.errors import EventsDetached, IdempotencyConflict, StoreUnavailable
+from eventstore.errors import EventsDetached, IdempotencyConflict, InvalidEvent, StoreUnavailable
 from eventstore.memory import MemoryStore
 from eventstore.operations import MemoryOperations
 from eventstore.personal.keys import MemoryKeys
-from eventstore.records import Exactly, Metadata
+from eventstore.records import Exactly, Metadata, NoStream
 from infra.web import Problem
 
 LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
@@ -164,6 +165,29 @@ async def test_a_command_that_needs_detached_events_is_answered_and_holds_nobody
     assert (told["status"], told["body"]["type"]) == (503, "/problems/events-detached")
 
 
+async def test_who_may_own_nothing_is_told_so_later_too(desk):
+    id = await desk.accept(asked(owner=""), "ann")
+    await desk.do(desk.publish.records[0][1])
+    told = await answer(desk, id)
+    assert (told["status"], told["body"]["type"]) == (403, "/problems/not-yours")
+
+
+async def test_what_could_not_be_read_back_is_refused_at_once(desk):
+    long = Metadata(actor="x" * 2000, request_id="r-1", correlation_id="r-1")
+    with pytest.raises(InvalidEvent, match="actor"):
+        await desk.accept(replace(asked(), metadata=long), "ann")
+    assert desk.publish.records == []
+
+
+@pytest.mark.parametrize(
+    ("demand", "status"), [(OneOf(), 412), (OneOf(frozenset({1, 2})), 412), (NoStream(), 201), (Exactly(1), 412)]
+)
+async def test_a_demand_is_kept_for_later(desk, demand, status):
+    id = await desk.accept(asked(expected=demand), "ann")
+    await desk.do(desk.publish.records[0][1])
+    assert (await answer(desk, id))["status"] == status
+
+
 CHANGES = [
     {"subject": "orders-8"},
     {"subject": "accounts-7"},
@@ -177,6 +201,9 @@ CHANGES = [
     {"actor": 7},
     {"expectedversion": 1},
     {"expectedversion": "1"},
+    {"expectedversion": False},
+    {"expectedversion": [1]},
+    {"expectedversion": [True]},
     {"idempotencykey": "ann 2"},
     {"specversion": "2.0"},
     {"data": {**PLACE, "customer": "1"}},

@@ -24,6 +24,9 @@ JSON = (b"content-type", b"application/json; charset=utf-8")
         ("gzip; q=0.000", False),
         ("x-gzip", False),
         ("identity", False),
+        ("*;q=0.5, gzip;q=0", False),
+        ("*;q=0, gzip", True),
+        ("*;q=0", False),
     ],
 )
 def test_only_who_takes_it_gets_it(accepted, taken):
@@ -42,4 +45,9 @@ def test_what_was_packed_comes_out(piece, times):
 
 def test_a_stream_of_events_is_not_packed():
     headers = [(b"content-type", b"text/event-stream")]
+    assert packed(headers, b"x" * 5000) == (headers, b"x" * 5000)
+
+
+def test_what_nobody_may_transform_is_not_packed():
+    headers = [JSON, (b"etag", b'"4"'), (b"cache-control", b"private, no-cache, no-transform")]
     assert packed(headers, b"x" * 5000) == (headers, b"x" * 5000)

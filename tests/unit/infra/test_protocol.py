@@ -1,4 +1,4 @@
-"""An answer that waits for the end of the turn goes out before its connection is closed, and before what comes next."""
+"""What a connection holds: answers until the end of a turn, some requests that came before them, and for how long."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from infra.web.protocol import Protocol
+from infra.web.protocol import MOST_WAITING, Protocol
 
 ASKED = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 LENGTH = [(b"content-length", b"2")]
@@ -17,7 +17,7 @@ class Wire(asyncio.Transport):
 
     def __init__(self):
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.sent, self.closed = [], False
+        self.sent, self.closed, self.paused = [], False, False
 
     def write(self, data):
         assert not self.closed
@@ -28,6 +28,12 @@ class Wire(asyncio.Transport):
 
     def close(self):
         self.closed = True
+
+    def pause_reading(self):
+        self.paused = True
+
+    def resume_reading(self):
+        self.paused = False
 
 
 class Answering:
@@ -54,15 +60,20 @@ def wire():
 async def answered(wire, then):
     """What was sent when a request was answered, and this was done in the same turn."""
     app = Answering(lambda: then(protocol))
-    config = uvicorn.Config(app, http=Protocol, interface="asgi3", log_config=None, proxy_headers=False)
-    config.load()
-    protocol = Protocol(config=config, server_state=ServerState(), app_state={})
-    protocol.connection_made(wire)
+    protocol = connected(wire, app)
     protocol.data_received(ASKED)
     async with asyncio.timeout(5):
         await app.answered.wait()
         await asyncio.sleep(0)
     return [sent.partition(b"\r\n")[0] for sent in wire.sent]
+
+
+def connected(wire, app, **more):
+    config = uvicorn.Config(app, http=Protocol, interface="asgi3", log_config=None, proxy_headers=False, **more)
+    config.load()
+    protocol = Protocol(config=config, server_state=ServerState(), app_state={})
+    protocol.connection_made(wire)
+    return protocol
 
 
 async def test_an_answer_waits_for_the_end_of_the_turn(wire):
@@ -89,3 +100,52 @@ async def test_a_head_that_comes_too_late_takes_no_answer_with_it(wire):
 
     assert await answered(wire, late) == [b"HTTP/1.1 200 OK"]
     assert wire.closed
+
+
+async def test_of_requests_without_end_some_are_answered_and_the_last_of_them_ends_the_connection(wire):
+    app = Answering(lambda: counted.append(wire.paused))
+    counted, protocol = [], connected(wire, app)
+    protocol.data_received(ASKED * 5000)
+    protocol.data_received(ASKED * 5000)
+    assert len(protocol.pipeline) == MOST_WAITING
+    async with asyncio.timeout(5):
+        while not wire.closed:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    answers = b"".join(wire.sent).split(b"HTTP/1.1 ")[1:]
+    assert len(answers) == len(counted) == 1 + MOST_WAITING
+    assert {answer[:3] for answer in answers} == {b"200"}
+    assert [b"connection: close" in answer for answer in answers] == [False] * MOST_WAITING + [True]
+    # Nothing more is read as long as any of them waits.
+    assert all(counted[:-1])
+
+
+async def test_requests_that_wait_are_answered_in_their_order_and_the_connection_goes_on(wire):
+    protocol = connected(wire, Answering(lambda: None))
+    protocol.data_received(ASKED * MOST_WAITING)
+    async with asyncio.timeout(5):
+        while b"".join(wire.sent).count(b"HTTP/1.1 200") < MOST_WAITING:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert (wire.closed, wire.paused) == (False, False)
+
+
+@pytest.mark.parametrize("stray", [b"", b"\r\n", b"\r\n\r\n"])
+async def test_what_is_no_request_does_not_keep_an_idle_connection(wire, stray):
+    protocol = connected(wire, Answering(lambda: None), timeout_keep_alive=0.05)
+    protocol.data_received(ASKED)
+    async with asyncio.timeout(5):
+        while not wire.sent:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        protocol.data_received(stray)
+        while not wire.closed:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_the_rest_of_a_body_that_was_answered_already_does_not_keep_a_connection(wire):
+    protocol = connected(wire, Answering(lambda: None), timeout_keep_alive=0.05)
+    protocol.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4000\r\n\r\n")
+    async with asyncio.timeout(5):
+        while not wire.sent:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        protocol.data_received(b"x")
+        while not wire.closed:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
