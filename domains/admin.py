@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 REBUILD = "rebuild"
 PROJECTIONS = "projections"
@@ -26,8 +26,12 @@ class Retrying(BaseModel):
 
 
 class Skipping(Retrying):
-    """The event that fails is left out of a view for good, recorded with who says so and why; the rest is folded."""
+    """The event that fails is left out of a view for good, recorded with who says so and why; the rest is folded.
 
+    With its `position` no other is left out that fails meanwhile.
+    """
+
+    position: Annotated[int, Field(ge=1)] | None = None
     why: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
 
 

@@ -56,6 +56,9 @@ def decode(domain: Domain, recorded: Told) -> Event:
         first = error.errors(include_url=False, include_input=False)[0]
         why = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
         raise UnreadableEvent(recorded.stream, recorded.version, why) from None
+    except Exception as error:
+        # A validator may raise anything; whoever reads on must be told which event it was.
+        raise UnreadableEvent(recorded.stream, recorded.version, f"{type(error).__name__}: {error}") from None
 
 
 def check_places(recorded: Told, event: Event, names: Iterable[str]) -> None:
@@ -77,7 +80,7 @@ def upcast(domain: Domain, recorded: Told) -> tuple[str, bytes]:
         while (upcaster := domain.upcaster(type_name)) is not None:
             values, type_name = upcaster.change(values), upcaster.to
         return type_name, to_json(values)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except Exception as error:
         why = f"the upcaster of {type_name} failed: {type(error).__name__}: {error}"
         raise UnreadableEvent(recorded.stream, recorded.version, why) from None
 

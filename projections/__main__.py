@@ -32,6 +32,7 @@ from projections.acting import Care
 from projections.errors import ProjectionError, ReadUnavailable
 from projections.lanes.direct_lane import DirectLane
 from projections.lanes.faust_lane import FaustLane
+from projections.lanes.progress import UpToTheStore
 from projections.migrate import migrate
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
@@ -58,6 +59,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         views = Views(place, domain)
         await views.open()
         stack.push_async_callback(views.close)
+        store = await stack.enter_async_context(PostgresStore.open(conninfo(settings, events_database(domain))))
         if role in ("worker", "all"):
             collect_rarely(IN_HAND)
             database = PostgresDatabase(place, domain)
@@ -65,10 +67,10 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             lines = Lines(settings.principal)
             stack.callback(lines.flush)
             publisher = await stack.enter_async_context(KafkaPublisher.open(settings, domain))
-            worker = Worker(domain, database, publisher, lines, views.moved)
+            worker = Worker(domain, database, publisher, lines, views.moved, head=store.head)
             noted = PostgresDatabase(place, domain)
             stack.push_async_callback(noted.close)
-            lane = LANES[settings.projection_lane](settings, domain, worker, noted)
+            lane = LANES[settings.projection_lane](settings, domain, worker, UpToTheStore(noted, store))
             health.check("projection", worker.problem)
             health.vital("projection", worker.stuck)
             health.check("events topic", lane.problem)
@@ -82,7 +84,6 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
         verifier = Verifier(settings)
         health.check("identity provider", verifier.unready)
         await stack.enter_async_context(beside(health, {"issuer keys": verifier.load_as_soon_as_possible()}))
-        store = await stack.enter_async_context(PostgresStore.open(conninfo(settings, events_database(domain))))
         if role in ("worker", "all") and settings.verify_rate:
             sampler = Sampler(domain, store, PostgresDatabase(place, domain), settings.verify_rate)
             await stack.enter_async_context(sampler.running(health))

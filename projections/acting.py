@@ -72,7 +72,7 @@ class Care:
     async def skip(self, request: Request, view: AnyView, identity: Identity) -> Response:
         asked = await body(request, Skipping)
         async with self._acting():
-            _, left = await self._retry.skip(view, spot(asked), identity.subject, asked.why)
+            _, left = await self._retry.skip(view, spot(asked), identity.subject, asked.why, asked.position)
         return outcome(left)
 
     @asynccontextmanager

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import TypeGuard
 
 from domains.errors import UnreadableEvent
 from domains.kernel import Row
 from projections.errors import FoldFailed, RowRefused
 from projections.parking import Spot, Waiting
 from projections.placed import Placed
-from projections.rows import AnyView, Transaction, ordered
+from projections.rows import AnyView, Transaction, Unreadable, ordered
 
 Rows = dict[str, Row | None]
 LONGEST_KEY = 1024
@@ -25,7 +26,10 @@ class Folded:
     rows: list[Row | None] = field(default_factory=list)
     error: str | None = None
 
-    def fold(self, view: AnyView, key: str, row: Row | None) -> None:
+    def fold(self, view: AnyView, key: str, row: Row | Unreadable | None) -> None:
+        if isinstance(row, Unreadable):
+            self.error = row.why
+            return
         for each in self.events:
             try:
                 row = project(view, key, row, each)
@@ -158,7 +162,7 @@ def touched_by(view: AnyView, placed: Placed) -> tuple[str | None, str | None] |
     return (key, None) if is_key(key) else (None, str(failed(view, placed, f"{key!r:.80} is no key")))
 
 
-def is_key(key: object) -> bool:
+def is_key(key: object) -> TypeGuard[str]:
     """Whether a table can have this key."""
     if not isinstance(key, str) or "\x00" in key:
         return False

@@ -47,8 +47,8 @@ class PostgresParking:
         [count] = await self._rows(WAITING, spot._asdict())
         return parked({**found[0], **count})
 
-    async def queue(self, spot: Spot) -> list[RecordedEvent]:
-        return [structured(row["event"]) for row in await self._rows(QUEUE, spot._asdict())]
+    async def queue(self, spot: Spot, most: int) -> list[RecordedEvent]:
+        return [structured(row["event"]) for row in await self._rows(QUEUE, {**spot._asdict(), "most": most})]
 
     async def drop(self, spot: Spot, positions: Collection[int]) -> None:
         await self._do(DROP, spot, positions=list(positions))

@@ -78,18 +78,19 @@ def retry(
 
 
 @projection.command()
-def skip(
+def skip(  # noqa: PLR0917
     view: View,
     key: Key,
     why: Annotated[str, typer.Option(help="Why the event may be left out; kept for good.")],
     who: Annotated[str | None, typer.Option(help="Who says so; you, when left out.")] = None,
+    position: Annotated[int | None, typer.Option(min=1, help="Skip this event only, not what fails by now.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Take the event that fails out of a view for good, and fold the rest of its key. Exit 1: the rest fails too."""
     if not why.strip():
         raise fail("say why", Exit.USAGE)
     [(domain, each)] = views_named(view)
-    event, left = run(skipped(domain, each, key, who or getpass.getuser(), why))
+    event, left = run(skipped(domain, each, key, who or getpass.getuser(), why, position))
     found = {"view": f"{domain.name}/{each.name}", "key": key, "position": event, **outcome(left)}
     if as_json:
         show_json(found)
@@ -120,12 +121,14 @@ async def retried(domain: Domain, view: AnyView, key: str | None) -> list[dict[s
     return found
 
 
-async def skipped(domain: Domain, view: AnyView, key: str, who: str, why: str) -> tuple[int, Retried]:
+async def skipped(  # noqa: PLR0917
+    domain: Domain, view: AnyView, key: str, who: str, why: str, at: int | None
+) -> tuple[int, Retried]:
     async with retrying(domain) as (retry, database):
         held = await spots(database, view, key)
         if not held:
             raise NotParked(f"{key} of {view.name} is not parked")
-        event, left = await retry.skip(view, held[0], who, why)
+        event, left = await retry.skip(view, held[0], who, why, at)
         return event.position, left
 
 

@@ -65,8 +65,8 @@ class Parking(Protocol):
     async def parked(self, spot: Spot) -> Parked | None:
         """A spot, which nobody else may change until the end of the transaction; None: it is not parked."""
 
-    async def queue(self, spot: Spot) -> list[RecordedEvent]:
-        """What a spot holds, in order."""
+    async def queue(self, spot: Spot, most: int) -> list[RecordedEvent]:
+        """What a spot holds, in order, and of that so many at most."""
 
     async def drop(self, spot: Spot, positions: Collection[int]) -> None:
         """Takes events out of a spot."""
@@ -124,8 +124,8 @@ class MemoryParking:
         found = self._lot.spots.get(spot)
         return found and replace(found, events=len(self._lot.queues.get(spot, {})))
 
-    async def queue(self, spot: Spot) -> list[RecordedEvent]:
-        return [event for _, event in sorted(self._lot.queues.get(spot, {}).items())]
+    async def queue(self, spot: Spot, most: int) -> list[RecordedEvent]:
+        return [event for _, event in sorted(self._lot.queues.get(spot, {}).items())][:most]
 
     async def drop(self, spot: Spot, positions: Collection[int]) -> None:
         for position in positions:

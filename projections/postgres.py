@@ -9,6 +9,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.errors import DataError, IntegrityError, ProgramLimitExceeded
 from psycopg.rows import dict_row
+from pydantic import ValidationError
 
 from domains.kernel import Domain, Row
 from eventstore.link import parameters
@@ -16,7 +17,7 @@ from projections import sql
 from projections.errors import Fenced, ReadUnavailable, RowRefused, Superseded
 from projections.parked import PostgresParking
 from projections.parking import Spot
-from projections.rows import AnyView, Mark, Move, Taken, split
+from projections.rows import AnyView, Held, Mark, Move, Taken, Unreadable, split
 from projections.tables import Table, signature, tables
 
 PROJECTION = "views"
@@ -58,10 +59,14 @@ class PostgresDatabase:
                 await self.close()
             raise
 
-    async def fresh(self, partitions: Collection[int]) -> int:
-        """Notes that these partitions have nothing waiting now; returns how many keys are parked."""
+    async def fresh(self, partitions: Collection[int], head: int = 0) -> int:
+        """Notes that these partitions have nothing waiting now; returns how many keys are parked.
+
+        Nothing is noted before an event at `head`, or one behind it, is folded.
+        """
         async with self.transaction() as begun:
-            await begun.execute(FRESH, {"projection": PROJECTION, "partitions": list(partitions)})
+            told = {"projection": PROJECTION, "partitions": list(partitions), "head": head}
+            await begun.execute(FRESH, told)
             views = [table.name for table in self._tables.values()]
             [found] = await (await begun.execute(PARKED, {"views": views})).fetchall()
             return int(found["spots"])
@@ -98,7 +103,7 @@ class PostgresTransaction:
     async def lock(self, view: AnyView) -> None:
         await self.execute(LOCK, {"table": self._tables[view.name].name})
 
-    async def load(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
+    async def load(self, view: AnyView, keys: Collection[str]) -> Held:
         return await self._rows(view, await self._asked(view, keys))
 
     async def take(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
@@ -112,9 +117,12 @@ class PostgresTransaction:
     async def _asked(self, view: AnyView, keys: Collection[str]) -> psycopg.AsyncCursor[Any]:
         return await self.execute(self._tables[view.name].load, {"keys": list(keys)})
 
-    async def _rows(self, view: AnyView, found: psycopg.AsyncCursor[Any]) -> dict[str, Row]:
-        rows = self._tables[view.name].rows(await found.fetchall())
-        return {getattr(row, view.key): row for row in rows}
+    async def _rows(self, view: AnyView, found: psycopg.AsyncCursor[Any]) -> Held:
+        table, raw = self._tables[view.name], await found.fetchall()
+        try:
+            return {getattr(row, view.key): row for row in table.rows(raw)}
+        except ValidationError:
+            return {row[view.key]: read(table, row) for row in raw}
 
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         table = self._tables[view.name]
@@ -154,3 +162,12 @@ class PostgresTransaction:
 
     async def touch(self) -> None:
         await self.execute(TOUCH, {"projection": self._projection})
+
+
+def read(table: Table, row: Mapping[str, Any]) -> Row | Unreadable:
+    try:
+        return table.rows([dict(row)])[0]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"][1:]))
+        return Unreadable(f"its row can't be read by today's code: {where}: {first['msg']}")

@@ -11,7 +11,7 @@ from domains.kernel import Domain
 from projections.patience import Patience
 from projections.projector import Applied, Projector
 from projections.publish import Changed, Publisher
-from projections.rows import ReadDatabase, Transaction, ordered
+from projections.rows import ReadDatabase, Transaction, ordered, to_publish
 
 MANY = 4000  # events
 Done = Callable[[], None]
@@ -97,5 +97,5 @@ class Publication:
                     if view.shared:
                         await transaction.lock(view)
                     held = await transaction.load(view, ordered(again))
-                    changed.append((view, {key: held.get(key) for key in again}))
+                    changed.append((view, to_publish(held, again)))
             await self._publisher.rows(*changed)

@@ -1,10 +1,12 @@
 """Publishes changed rows and dead letters."""
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
 from domains.kernel import Domain, Row
+from domains.plan import LARGEST_RECORD
 from infra.errors import NotPublished
 from infra.partitions import partition_of
 from infra.producer import Outgoing, Producer
@@ -14,6 +16,9 @@ from projections.placed import Headers
 from projections.records import DeadLetter
 from projections.rows import AnyView
 
+log = logging.getLogger(__name__)
+
+LARGEST_ROW = LARGEST_RECORD - 1024  # around each record stand its headers, and those of a batch
 JSON: Headers = [("content-type", b"application/json")]
 ONLY_PARTITION = 0
 
@@ -54,7 +59,9 @@ class KafkaPublisher:
             (self._domain.view_topic(view), key.encode(), row) for view, rows in changed for key, row in rows.items()
         )
         await self._send(
-            Outgoing(topic, partition_of(key, partitions), key, row_json(row), JSON) for topic, key, row in each
+            Outgoing(topic, partition_of(key, partitions), key, value, JSON)
+            for topic, key, row in each
+            if fits(topic, key, value := row_json(row))
         )
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
@@ -75,6 +82,14 @@ class KafkaPublisher:
             if producer.broken and producer is self._producer:
                 self._producer = Producer(self._settings)
                 await producer.close()
+
+
+def fits(topic: str, key: bytes, value: bytes | None) -> bool:
+    """Whether Kafka takes a row. One that it would refuse for ever must not keep all others waiting."""
+    if value is None or len(key) + len(value) <= LARGEST_ROW:
+        return True
+    log.error("%s has no room for the row %.80r of %d bytes: it is in the database only", topic, key, len(value))
+    return False
 
 
 def row_json(row: Row | None) -> bytes | None:

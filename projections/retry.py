@@ -16,9 +16,10 @@ from projections.parking import Parked, Parking, Skip, Spot, Waiting
 from projections.placed import Placed
 from projections.publish import Publisher
 from projections.records import read
-from projections.rows import AnyView, ReadDatabase, Transaction
+from projections.rows import AnyView, ReadDatabase, Transaction, to_publish
 
 NO_OFFSET = -1
+PAGE = 1000  # events of a spot that are folded in one transaction: meanwhile nothing else is
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,21 @@ class Retry:
             if left is None or failed:
                 return Retried(events, left)
 
-    async def skip(self, view: AnyView, spot: Spot, who: str, why: str) -> tuple[RecordedEvent, Retried]:
+    async def skip(
+        self, view: AnyView, spot: Spot, who: str, why: str, position: int | None = None
+    ) -> tuple[RecordedEvent, Retried]:
         """Takes out the event that failed, recorded with who did it and why, and retries the rest.
 
-        Raises `NotParked` and `ReadUnavailable`.
+        Who names its `position` takes out no other. Raises `NotParked` and `ReadUnavailable`.
         """
         async with self._transaction(view) as transaction:
             parking = transaction.parking(view)
             parked = await locked(parking, view, spot)
-            event = next((event for event in await parking.queue(spot) if event.position == parked.position), None)
+            event = next((event for event in await parking.queue(spot, 1) if event.position == parked.position), None)
             if event is None or parked.error is None:
                 raise NotParked(f"nothing has failed at {spot.name} of {view.name} since it was tried last")
+            if position not in (None, event.position):
+                raise NotParked(f"what fails at {spot.name} of {view.name} is event {event.position}, not {position}")
             await parking.skip(Skip(spot, event, parked.error, who, why, datetime.now(UTC)))
             await parking.drop(spot, [event.position])
         return event, await self.retry(view, spot)
@@ -68,7 +73,7 @@ class Retry:
         async with self._transaction(view) as transaction:
             parking = transaction.parking(view)
             await locked(parking, view, spot)
-            folded = Folded([self._placed(event) for event in await parking.queue(spot)])
+            folded = Folded([self._placed(event) for event in await parking.queue(spot, PAGE)])
             folded.fold(view, spot.name, (await transaction.load(view, [spot.name])).get(spot.name))
             await save_each(transaction, view, {spot.name: folded})
             await transaction.touch()
@@ -83,7 +88,7 @@ class Retry:
             parking = transaction.parking(view)
             await locked(parking, view, spot)
             handed, waiting, failed = list[Placed](), list[Waiting](), list[Waiting]()
-            for placed in map(self._placed, await parking.queue(spot)):
+            for placed in map(self._placed, await parking.queue(spot, PAGE)):
                 touched = touched_by(view, placed)
                 key, error = touched or (None, None)
                 if error is not None:
@@ -105,8 +110,8 @@ class Retry:
             parking = transaction.parking(view)
             parked = await locked(parking, view, spot)
             if not spot.of_stream:
-                row = (await transaction.load(view, [spot.name])).get(spot.name)
-                await self._publisher.rows((view, {spot.name: row}))
+                held = await transaction.load(view, [spot.name])
+                await self._publisher.rows((view, to_publish(held, [spot.name])))
             if parked.events:
                 return parked
             await parking.free(spot)

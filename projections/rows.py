@@ -29,7 +29,14 @@ class Move(NamedTuple):
     recorded_at: datetime
 
 
-Taken = tuple[set[Spot], dict[str, Row]]
+class Unreadable(NamedTuple):
+    """Stands for a row that its table has and today's code can't read."""
+
+    why: str
+
+
+Held = dict[str, Row | Unreadable]
+Taken = tuple[set[Spot], Held]
 
 
 class Transaction(Protocol):
@@ -41,7 +48,7 @@ class Transaction(Protocol):
     async def lock(self, view: AnyView) -> None:
         """Keeps others from changing rows of a shared view until the end of the transaction."""
 
-    async def load(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
+    async def load(self, view: AnyView, keys: Collection[str]) -> Held:
         """Those rows that are there; nobody else changes them until the end of the transaction."""
 
     async def take(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
@@ -64,6 +71,12 @@ class Transaction(Protocol):
 
     async def touch(self) -> None:
         """Lets a worker know that rows were changed by somebody else."""
+
+
+def to_publish(held: Held, keys: Iterable[str]) -> dict[str, Row | None]:
+    """What is to be said of these keys: their rows, or that there is none. Of an unreadable row nothing can be said."""
+    found = {key: held.get(key) for key in keys}
+    return {key: row for key, row in found.items() if not isinstance(row, Unreadable)}
 
 
 class ReadDatabase(Protocol):
@@ -108,7 +121,7 @@ class MemoryTransaction:
     async def lock(self, view: AnyView) -> None:
         """One transaction at a time is all there is."""
 
-    async def load(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
+    async def load(self, view: AnyView, keys: Collection[str]) -> Held:
         held = self.rows.get(view.name, {})
         return {key: held[key] for key in keys if key in held}
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from domains.codec import decode
-from domains.errors import UnreadableEvent
 from domains.kernel import Domain
 from domains.plan import events_database
 from eventstore.postgres import PostgresStore
@@ -17,6 +16,7 @@ from eventstore.store import EventStore
 from infra.partitions import partition_of
 from infra.postgres import conninfo
 from infra.settings import Settings
+from projections.folding import is_key
 from projections.plan import read_database
 from projections.rows import AnyView
 from projections.serving.views import Views
@@ -140,7 +140,7 @@ class Watcher:
             return None
         try:
             key = view.key_of(decode(self._domain, self._last))
-        except UnreadableEvent:
-            return None
-        row = await self._views.one(view, key) if key is not None else None
+        except Exception:
+            return None  # its stream is parked
+        row = await self._views.one(view, key) if is_key(key) else None
         return row.model_dump(mode="json") if row is not None else None

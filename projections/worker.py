@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from domains.kernel import Domain
+from eventstore.errors import EventStoreError
 from eventstore.relay import IN_FLIGHT
 from infra.logs import Lines
 from infra.telemetry import about
@@ -39,13 +40,15 @@ class Worker:
         lines: Lines,
         moved: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        head: Published | None = None,
     ) -> None:
+        """`head` is how far the store is; without it only the topic says which positions there can be."""
         self._domain, self._publisher, self._moved, self._lines = domain, publisher, moved, lines
         self._projector = Projector(domain.views, database)
         self._publication = Publication(domain, self._projector, database, publisher)
         self._folding, self._publishing = Patience(clock), Patience(clock)
         self._dead = DEAD.labels(domain.name)
-        self._most = 0
+        self._head, self._most = head, 0
 
     def problem(self) -> str | None:
         """Why nothing is folded or published now, or None."""
@@ -80,11 +83,20 @@ class Worker:
         """The events of a batch, after everything else in it was set aside."""
         if max((one.position for _, one in judged if isinstance(one, Placed)), default=0) > self._most:
             self._folding.begin("asking for the ends of the topic")
-            self._most = await published() + IN_FLIGHT
+            self._most = await self._bound(published)
         good, bad = sorted_out(judged, self._most)
         if bad:
             await self._set_aside(bad)
         return good
+
+    async def _bound(self, published: Published) -> int:
+        """The highest position that can have been published. While the store does not answer, the topic says it."""
+        if self._head is not None:
+            try:
+                return await self._head()
+            except EventStoreError as error:
+                log.info("the store does not say how far it is: %s", error)
+        return await published() + IN_FLIGHT
 
     async def _passed(self, misplaced: Sequence[Misplaced]) -> None:
         await self._set_aside([passed(*one) for one in misplaced])

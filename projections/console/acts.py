@@ -74,6 +74,8 @@ class Acts:
                 body = {"key": form.get("key", ""), "of_stream": form.get("of_stream") == "true"}
             if verb == "skip":
                 body["why"] = form.get("why", "")
+                if (position := form.get("position", "")).isdecimal() and len(position) < 20:
+                    body["position"] = int(position)  # what was seen and confirmed, and nothing that fails since
             domain = seen.place.domain
             path = address(domain.name, domain.versions[-1].number, seen.view.name, verb)
             told = await self._services.ask(domain.name, VERBS[verb].side, path, session.granted.token, body)

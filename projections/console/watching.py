@@ -91,13 +91,20 @@ class Watch:
             await self.look()
             await asyncio.sleep(SECONDS)
 
+    def _unseen(self, name: str, place: Place, problem: str) -> None:
+        for view in place.domain.views:
+            self.seen[name, view.name].problem = problem
+
     async def _look(self, name: str, place: Place) -> None:
         try:
             found, (going, swaps) = await place.watcher.look(), await place.views.rebuilds()
         except (EventStoreError, ReadUnavailable) as error:
             log.warning("no look at %s: %s", name, error)
-            for view in place.domain.views:
-                self.seen[name, view.name].problem = str(error)
+            self._unseen(name, place, str(error))
+            return
+        except Exception as error:
+            log.exception("no look at %s: nobody foresaw this", name)
+            self._unseen(name, place, f"{type(error).__name__}: {error}")
             return
         for one in found:
             seen = self.seen[name, one.view]

@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 
 from domains.kernel import Domain
 from eventstore.errors import EventStoreError
+from eventstore.store import EventStore
 from projections.errors import ProjectionError
 from projections.metrics import BEHIND_EVENTS, BEHIND_SECONDS, PARKED_KEYS
 
@@ -36,6 +37,26 @@ class Freshness(Protocol):
 
     async def fresh(self, partitions: Collection[int]) -> int:
         """Notes that these have nothing waiting now; returns how many keys are parked. Raises `ReadUnavailable`."""
+
+
+class Noted(Protocol):
+    """Notes what is fresh, unless the store has events beyond `head` folded by nobody."""
+
+    async def fresh(self, partitions: Collection[int], head: int) -> int: ...
+
+
+class UpToTheStore:
+    """Notes nothing as fresh that lacks what the relay has not brought yet: the topic alone can't know of that."""
+
+    def __init__(self, noted: Noted, store: EventStore) -> None:
+        self._noted, self._store = noted, store
+
+    async def fresh(self, partitions: Collection[int]) -> int:
+        try:
+            return await self._noted.fresh(partitions, await self._store.head())
+        except EventStoreError as error:
+            log.debug("it can't be known how fresh the views are: %s", error)
+            return await self._noted.fresh((), 0)
 
 
 @dataclass(slots=True)

@@ -80,6 +80,11 @@ class Standing:
         rows = await (await self.connection.execute(SPOTS, {"view": Table(view).name})).fetchall()
         return frozenset(row["name"] for row in rows if not row["of_stream"])
 
+    async def parked_streams(self, view: AnyView) -> list[str]:
+        """The streams whose events wait, whatever keys they are of."""
+        rows = await (await self.connection.execute(SPOTS, {"view": Table(view).name})).fetchall()
+        return sorted(row["name"] for row in rows if row["of_stream"])
+
     async def is_there(self, table: Table) -> bool:
         return bool((await self.one("is_there", {"name": table.name}))["there"])
 

@@ -1,6 +1,6 @@
 """The events that made one row."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 
 from domains.codec import decode
@@ -13,10 +13,18 @@ from projections.rows import AnyView
 PAGE = 1000
 
 
-async def facts_of(
-    domain: Domain, view: AnyView, store: EventStore, key: str, until: datetime | None = None
+async def facts_of(  # noqa: PLR0917
+    domain: Domain,
+    view: AnyView,
+    store: EventStore,
+    key: str,
+    until: datetime | None = None,
+    skipped: Collection[int] = frozenset(),
 ) -> AsyncIterator[tuple[RecordedEvent, Event]]:
-    """The events that made a row, in their order. Raises `StoreUnavailable`, `EventsDetached`, `UnreadableEvent`."""
+    """The events that made a row, in their order, without those that were `skipped`.
+
+    Raises `StoreUnavailable`, `EventsDetached`, `UnreadableEvent`.
+    """
     after = 0
     stream = domain.stream(key) if of_one_stream(domain, view) else None
     while True:
@@ -30,6 +38,8 @@ async def facts_of(
         for event in page:
             if until is not None and event.recorded_at > until:
                 return
+            if event.position in skipped:
+                continue
             fact = decode(domain, event)
             if view.key_of(fact) == key:
                 yield event, fact

@@ -75,6 +75,9 @@ async def replay(
         rows = await refold.rows(keys.__contains__, progress)
         rest = Source(standing.domain, store, refold.after)
         async with held(standing, view) as transaction:
+            if streams := await standing.parked_streams(view):
+                # Their events would be folded now, and by a retry once more.
+                raise RebuildRefused(f"streams of {view.name} are parked, retry these first: {', '.join(streams[:5])}")
             late = Refold(standing.domain, view, store, await standing.positions(), skipped)
             async for page in rest.pages(await standing.positions()):
                 new = [event for event in page if event.position > bounds[rest.partition(event)]]

@@ -12,7 +12,7 @@ from projections import sql
 from projections.errors import ReadUnavailable
 from projections.postgres import PostgresDatabase
 from projections.publish import Publisher
-from projections.rows import AnyView, ordered
+from projections.rows import AnyView, ordered, to_publish
 from projections.tables import Table
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Republisher:
                 if view.shared:
                     await transaction.lock(view)
                 held = await transaction.load(view, ordered(keys))
-                await self._publisher.rows((view, {key: held.get(key) for key in keys}))
+                await self._publisher.rows((view, to_publish(held, keys)))
         return len(keys)
 
     async def _work(self) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NoReturn
 
 from domains.codec import decode
-from domains.errors import DomainError, UnreadableEvent
+from domains.errors import DomainError
 from domains.kernel import Domain, Row
 from eventstore.errors import EventStoreError, InvalidEvent
 from eventstore.records import RecordedEvent
@@ -19,6 +19,7 @@ from infra.health import Health
 from infra.partitions import partition_of
 from projections import sql
 from projections.errors import ProjectionError
+from projections.folding import is_key
 from projections.metrics import DRIFT_ROWS
 from projections.paging import Place
 from projections.postgres import PostgresDatabase
@@ -106,6 +107,9 @@ class Sampler:
             except (ProjectionError, EventStoreError, DomainError) as error:
                 log.info("%s can't be held against the store now: %s", view.name, error)
                 await asyncio.sleep(PAUSE_SECONDS)
+            except Exception:
+                log.exception("%s can't be held against the store: nobody foresaw this", view.name)
+                await asyncio.sleep(PAUSE_SECONDS)
             await self._pace(5 * ASKING)
 
     async def _pace(self, events: int) -> None:
@@ -119,10 +123,10 @@ class Sampler:
         keys = set[str]()
         for event in page:
             try:
-                fact = decode(self.domain, event)
-            except UnreadableEvent:
+                key = view.key_of(decode(self.domain, event))
+            except Exception:  # noqa: S112
                 continue  # its stream is parked
-            if (key := view.key_of(fact)) is not None:
+            if is_key(key):
                 keys.add(key)
         return keys
 

@@ -59,11 +59,9 @@ class Past:
         row, position, count = None, 0, 0
         skipped = await self._skipped(view)
         try:
-            async for event, fact in facts_of(self._domain, view, self._store, key, moment):
+            async for event, fact in facts_of(self._domain, view, self._store, key, moment, skipped):
                 if (count := count + 1) > self._most:
                     raise BeyondReach(f"a row is folded from at most {self._most} events, and this one has more")
-                if event.position in skipped:
-                    continue
                 try:
                     row, position = view.project(row, fact), event.position
                 except Exception as error:

@@ -298,6 +298,27 @@ async def test_a_skip_takes_out_one_event_for_good_and_says_who_and_why(database
     assert "poisoned" in skip.error
 
 
+async def test_who_names_an_event_skips_no_other(database, made):
+    await Projector(DOMAIN.views, database).apply([made("a", POISON), made("a", 2), made("a", POISON), made("a", 3)])
+    retry = Retry(DOMAIN, database, Published())
+    first, done = await retry.skip(TOTALS, Spot("a"), "ada", "a test order", 1)
+    assert (first.position, done.left.position) == (1, 3)
+    with pytest.raises(NotParked, match="is event 3, not 1"):
+        await retry.skip(TOTALS, Spot("a"), "ada", "a test order", 1)
+    second, done = await retry.skip(TOTALS, Spot("a"), "ada", "another one", 3)
+    assert (second.position, done.left) == (3, None)
+    assert await totals(database, "a") == {"a": 5}
+
+
+async def test_a_long_queue_is_retried_in_pages(database, made, monkeypatch):
+    monkeypatch.setattr("projections.retry.PAGE", 3)
+    failing = replace(TOTALS, project=lambda *_: 1 / 0)
+    await Projector((failing, GROUPS), database).apply([made("a", 1) for _ in range(10)])
+    done = await Retry(DOMAIN, database, Published()).retry(TOTALS, Spot("a"))
+    assert (done.events, done.left) == (10, None)
+    assert await totals(database, "a") == {"a": 10}
+
+
 async def test_what_is_not_parked_is_neither_retried_nor_skipped(database):
     retry = Retry(DOMAIN, database, Published())
     with pytest.raises(NotParked):

@@ -1,13 +1,17 @@
 """Records that are none of our events are set aside, byte for byte, with a reason; no other is."""
 
 import json
+from dataclasses import replace as replace_domain
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import uuid4
 
 import pytest
 from msgspec.structs import replace
+from pydantic import BeforeValidator
 
 from domains.errors import UnreadableEvent
+from domains.kernel import Event, Upcaster
 from domains.orders import domain
 from eventstore.cloudevents import decode, encode
 from eventstore.records import Metadata, RecordedEvent
@@ -93,3 +97,24 @@ def test_a_record_that_is_none_of_our_events_is_set_aside_as_it_came(record):
     assert told["headrace-origin-topic"] == b"orders.events.v1"
     assert (told["headrace-origin-partition"], told["headrace-origin-offset"]) == (str(record.partition).encode(), b"3")
     assert told["headrace-reason"]
+
+
+@pytest.mark.parametrize("raised", [ZeroDivisionError("by nothing"), KeyError("sum"), RuntimeError("odd")])
+@pytest.mark.parametrize("who", ["validator", "upcaster"])
+def test_whatever_a_validator_or_an_upcaster_raises_is_about_that_event_only(raised, who):
+    def raises(_):
+        raise raised
+
+    class Odd(Event):
+        order: Annotated[str, BeforeValidator(raises)]
+
+    old = "orders.OrderSent.v1"
+    if who == "upcaster":
+        newer = {**domain.events, "orders.OrderSent.v2": domain.events["orders.OrderPlaced.v1"]}
+        change = replace_domain(domain, events=newer, upcasters=(Upcaster(old, raises),))
+    else:
+        change = replace_domain(domain, events={**domain.events, old: Odd})
+    judged = judge(change, arrived(type=old))
+    assert isinstance(judged, Placed)
+    assert isinstance(judged.event, UnreadableEvent)
+    assert type(raised).__name__ in str(judged.event)
