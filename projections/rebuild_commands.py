@@ -1,7 +1,8 @@
 """headrace projection rebuild | rollback | replay"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import getpass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -40,18 +41,25 @@ MIB = 1024 * 1024
 
 
 @projection.command()
-def rebuild(
+def rebuild(  # noqa: PLR0917  # they are options
     view: Name,
     dry_run: DryRun = False,
     memory: Annotated[int, typer.Option(min=1, help="MiB that the rows may take; more rows take more passes.")] = 512,
+    skip: Annotated[
+        list[int] | None, typer.Option(min=1, help="Position of an event to leave out for good; may be repeated.")
+    ] = None,
+    why: Annotated[str | None, typer.Option(help="Why it may be left out; kept for good.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fold a view from the store beside the live one, and swap when it has caught up."""
     domain, found = one_view(view)
+    if skip and not (why or "").strip():
+        raise fail("say why", Exit.USAGE, "--skip 17 --why ...")
 
     async def work(standing: Standing, store: EventStore) -> Any:
         if dry_run:
             return await estimate(standing, found, store, memory * MIB)
+        await take_out(standing, found, store, skip or (), (why or "").strip())
         with bar(found.name) as progress:
             return await rebuild_view(standing, found, store, memory=memory * MIB, progress=progress)
 
@@ -87,6 +95,17 @@ def replay(  # noqa: PLR0917  # they are options
             return await replay_rows(standing, found, store, which, dry_run=dry_run, progress=progress)
 
     show(carried_out(domain, work), as_json)
+
+
+async def take_out(standing: Standing, view: AnyView, store: EventStore, positions: Sequence[int], why: str) -> None:
+    """What stops a view from being built could not be skipped there: nothing is parked yet."""
+    known = await standing.skipped(view)
+    for position in positions:
+        found = await store.read_log(after=position - 1, limit=1)
+        if not found or found[0].position != position:
+            raise RebuildRefused(f"there is no event at position {position}")
+        if position not in known:
+            await standing.take_out(view, found[0], getpass.getuser(), why)
 
 
 def key_range(given: str | None) -> tuple[str, str] | None:

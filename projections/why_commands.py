@@ -19,6 +19,9 @@ from infra.console import Exit, clear_errors, fail, out, show_json
 from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
+from projections.errors import ReadUnavailable, RebuildFailed
+from projections.plan import read_database
+from projections.refolding.drift import Frozen
 from projections.refolding.why import Cause
 from projections.refolding.why import why as causes_of
 from projections.rows import AnyView
@@ -39,9 +42,9 @@ def why(
     with clear_errors():
         try:
             causes = asyncio.run(found(domain, view, key))
-        except (EventsDetached, UnreadableEvent) as error:
+        except (EventsDetached, UnreadableEvent, RebuildFailed) as error:
             raise fail(str(error)) from None
-        except EventStoreError as error:
+        except (EventStoreError, ReadUnavailable) as error:
             raise fail(str(error), Exit.DEPENDENCY_DOWN, "headrace up") from None
     if not causes:
         raise fail(f"{view.name} has no row for the key {key}", Exit.NOT_FOUND)
@@ -63,7 +66,9 @@ def named(row: str) -> tuple[Domain, AnyView, str]:
 
 async def found(domain: Domain, view: AnyView, key: str) -> Sequence[Cause]:
     async with PostgresStore.open(conninfo(here().settings(OPERATOR), events_database(domain))) as store:
-        return await causes_of(domain, view, store, key)
+        async with Frozen.open(conninfo(here().settings(OPERATOR), read_database(domain))) as frozen:
+            skipped, _ = await frozen.aside(view)
+        return await causes_of(domain, view, store, key, skipped)
 
 
 def as_json_has(cause: Cause) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -11,11 +12,14 @@ from psycopg.sql import SQL, Identifier
 
 from domains.kernel import Domain, Row
 from eventstore.link import parameters, sentence
+from eventstore.records import RecordedEvent
 from infra.plan import CONSOLE, OPERATOR
 from projections import sql
 from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
+from projections.parking import Skip, Spot
 from projections.postgres import COUNTED, POSITIONS, PROJECTION, PostgresTransaction
 from projections.projector import Applied, Projector
+from projections.refolding.effects import guarded
 from projections.refolding.refold import Bounds, Source
 from projections.rows import AnyView, Mark
 from projections.tables import NEXT, PREVIOUS, Table, signature, tables
@@ -85,6 +89,13 @@ class Standing:
         rows = await (await self.connection.execute(SPOTS, {"view": Table(view).name})).fetchall()
         return sorted(row["name"] for row in rows if row["of_stream"])
 
+    async def take_out(self, view: AnyView, event: RecordedEvent, who: str, why: str) -> None:
+        """Has a view never fold an event, also one that it could not be built with."""
+        transaction = PostgresTransaction(self.connection, {view.name: Table(view)})
+        spot = Spot(event.stream, of_stream=True)
+        told = Skip(spot, event, "it was left out of a rebuild", who, why, datetime.now(UTC))
+        await transaction.parking(view).skip(told)
+
     async def is_there(self, table: Table) -> bool:
         return bool((await self.one("is_there", {"name": table.name}))["there"])
 
@@ -116,7 +127,7 @@ class Beside:
     def __init__(self, standing: Standing, view: AnyView, suffix: str) -> None:
         self._standing, self._connection = standing, standing.connection
         self.view, self.live, self.table = view, Table(view), Table(view, suffix)
-        self._projector = Projector((view,), self)
+        self._projector = Projector((guarded(view),), self)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:

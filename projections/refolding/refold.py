@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from domains.codec import decode
+from domains.errors import UnreadableEvent
 from domains.kernel import Domain, Row
 from eventstore.records import BareEvent, RecordedEvent
 from eventstore.store import EventStore
@@ -85,7 +86,10 @@ class Source:
             yield [self._place(domain, event) for event in without(page, skipped)]
 
     def _place(self, domain: Domain, event: RecordedEvent) -> Placed:
-        return Placed.of(self.partition(event), UNKNOWN_OFFSET, event, decode(domain, event))
+        try:
+            return Placed.of(self.partition(event), UNKNOWN_OFFSET, event, decode(domain, event))
+        except UnreadableEvent as error:
+            return Placed.of(self.partition(event), UNKNOWN_OFFSET, event, error.with_traceback(None))
 
 
 class Refold:
@@ -121,10 +125,10 @@ class Refold:
         """From which position on each of these rows is wrong."""
         rows: dict[str, Row | None] = dict.fromkeys(live)
         wrong: dict[str, int | None] = dict.fromkeys(live)
-        right = {key: row is None for key, row in live.items()}
+        right, project = {key: row is None for key, row in live.items()}, effects.pure(self._view.project)
         async for page in self.pages():
             for event, key, fact in facts(self._domain, self._view, page, live.__contains__):
-                rows[key] = self._view.project(rows[key], fact)
+                rows[key] = project(rows[key], fact)
                 if rows[key] == live[key]:
                     right[key], wrong[key] = True, None
                 elif right[key]:

@@ -1,6 +1,6 @@
 """Why a row is as it is: which event set each of its columns last."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 from domains.kernel import Domain, Row
 from eventstore.records import Metadata, RecordedEvent
 from eventstore.store import EventStore
+from projections.refolding.effects import guarded
 from projections.refolding.facts import facts_of
+from projections.refolding.refold import failed
 from projections.rows import AnyView
 
 
@@ -29,15 +31,22 @@ class Cause:
     metadata: Metadata
 
 
-async def why(domain: Domain, view: AnyView, store: EventStore, key: str) -> Sequence[Cause]:
+async def why(
+    domain: Domain, view: AnyView, store: EventStore, key: str, skipped: Collection[int] = frozenset()
+) -> Sequence[Cause]:
     """The cause of each column that an event has set, in the order of the columns; none, if there is no row.
 
-    The row is folded anew from the store. Raises `StoreUnavailable`, `EventsDetached` and `UnreadableEvent`.
+    The row is folded anew from the store, without what was `skipped`. Raises `StoreUnavailable`, `EventsDetached`,
+    `UnreadableEvent` and `RebuildFailed`.
     """
+    view = guarded(view)
     row: Row | None = None
     causes: dict[str, Cause] = {}
-    async for event, fact in facts_of(domain, view, store, key):
-        before, row = row, view.project(row, fact)
+    async for event, fact in facts_of(domain, view, store, key, skipped=skipped):
+        try:
+            before, row = row, view.project(row, fact)
+        except Exception as error:
+            raise failed(view, event, error) from error
         if row is None:
             causes.clear()
             continue

@@ -12,6 +12,7 @@ from eventstore.errors import EventsDetached, StoreUnavailable
 from eventstore.store import EventStore
 from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
 from projections.paging import Place
+from projections.refolding.effects import guarded
 from projections.refolding.facts import facts_of, of_one_stream
 from projections.refolding.refold import Refold, failed
 from projections.rows import AnyView, ordered
@@ -56,6 +57,7 @@ class Past:
         if not of_one_stream(self._domain, view):
             rows, position = await self._whole(view, moment)
             return rows.get(key), position
+        view = guarded(view)
         row, position, count = None, 0, 0
         skipped = await self._skipped(view)
         try:

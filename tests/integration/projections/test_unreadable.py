@@ -1,17 +1,23 @@
 """Rows and events that today's code can't read hold up nobody but their own key."""
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from domains.handler import Handler, Request
 from domains.orders import domain
-from projections.errors import RebuildRefused
+from projections.errors import RebuildFailed, RebuildRefused
 from projections.parking import Spot, Waiting
 from projections.postgres import PostgresDatabase
 from projections.publish import LARGEST_ROW, fits
+from projections.rebuild_commands import take_out
+from projections.refolding import effects
+from projections.refolding.rebuild import rebuild
 from projections.refolding.replay import Which, replay
 from projections.refolding.sampling import Sampler
+from projections.refolding.why import why
 
 DETAILS = domain.views[0]
 CANCEL = json.dumps({"cancelled_at": "2010-12-02T00:00:00Z"}).encode()
@@ -75,3 +81,46 @@ def test_a_row_that_kafka_would_never_take_is_left_out():
     assert fits("views", b"a", None)
     assert fits("views", b"a", b"x" * (LARGEST_ROW - 1))
     assert not fits("views", b"a", b"x" * LARGEST_ROW)
+
+
+def failing(order):
+    """The orders, with a view that can't fold one of them."""
+
+    def project(row, event):
+        return {}[order] if event.order == order else DETAILS.project(row, event)
+
+    return replace(domain, views=(replace(DETAILS, project=project), *domain.views[1:]))
+
+
+async def test_an_event_that_no_version_can_be_built_with_is_left_out_by_who_says_so(system):
+    declared = failing("3")
+    view = declared.views[0]
+    async with system.standing(declared) as standing:
+        with pytest.raises(RebuildFailed, match="KeyError"):
+            await rebuild(standing, view, system.store)
+        with pytest.raises(RebuildRefused, match="no event at position 10000"):
+            await take_out(standing, view, system.store, [10_000], "a test")
+        (event,) = await system.store.read_stream("orders-3")
+        for _ in range(2):
+            await take_out(standing, view, system.store, [event.position], "it was a test")
+        await rebuild(standing, view, system.store)
+        assert await standing.skipped(view) == {event.position}
+    assert system.execute("SELECT count(*) FROM order_details_v2") == [(199,)]
+    assert system.execute("SELECT position, why FROM skips") == [(event.position, "it was a test")]
+    assert await why(declared, view, system.store, "3", {event.position}) == []
+    with pytest.raises(RebuildFailed, match="KeyError"):
+        await why(declared, view, system.store, "3")
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_a_fold_that_must_be_waited_for_has_no_effects_either(tmp_path, swallows):
+    def project(_row, _event):
+        with suppress(effects.Reached if swallows else KeyError):
+            (tmp_path / "written").write_text("by a fold")
+
+    view = effects.guarded(replace(DETAILS, project=project))
+    with pytest.raises(effects.Reached, match="written"):
+        view.project(None, None)
+    assert not (tmp_path / "written").exists()
+    project(None, None)
+    assert (tmp_path / "written").exists()
