@@ -184,7 +184,11 @@ async def test_a_person_watches_retries_and_leaves_out(client, carer, system, pa
         await until("rows", first)
         assert (await client.get(f"/v1/orders/{VIEW.name}/{first}")).status == 200
         assert (await carer.act("skip", {"key": second, "why": " "})).status == 422
-        assert (await carer.act("skip", {"key": second, "why": "asked by phone"})).status == 303
+        asked = await (await carer.get(f"{PAGE}/skip?key={second}")).text()
+        position = re.search(r'name="position" value="(\d+)"', asked)[1]
+        confirmed = {"key": second, "why": "asked by phone"}
+        assert (await carer.act("skip", confirmed | {"position": str(int(position) + 1)})).status == 404
+        assert (await carer.act("skip", confirmed | {"position": position})).status == 303
         assert (await carer.act("retry", {"key": second})).status == 404
     told = json.loads(system.headrace("projection", "parked", "--history", "--json").stdout)
     assert [(one["who"], one["why"]) for one in told["skipped"] if one["key"] == second] == [

@@ -5,10 +5,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
 from domains.handler import Handler, Request
 from domains.orders import domain
+from eventstore.errors import StoreUnavailable
+from eventstore.relay import IN_FLIGHT
 from projections.errors import RebuildFailed, RebuildRefused
+from projections.lanes.progress import UpToTheStore
 from projections.parking import Spot, Waiting
 from projections.postgres import PostgresDatabase
 from projections.publish import LARGEST_ROW, fits
@@ -18,6 +22,9 @@ from projections.refolding.rebuild import rebuild
 from projections.refolding.replay import Which, replay
 from projections.refolding.sampling import Sampler
 from projections.refolding.why import why
+from projections.rows import MemoryDatabase
+from projections.verify_commands import projection
+from projections.worker import Worker
 
 DETAILS = domain.views[0]
 CANCEL = json.dumps({"cancelled_at": "2010-12-02T00:00:00Z"}).encode()
@@ -124,3 +131,45 @@ def test_a_fold_that_must_be_waited_for_has_no_effects_either(tmp_path, swallows
     assert not (tmp_path / "written").exists()
     project(None, None)
     assert (tmp_path / "written").exists()
+
+
+class Store:
+    """Says how far it is, or that it is down."""
+
+    def __init__(self, head):
+        self.at = head
+
+    async def head(self):
+        if self.at is None:
+            raise StoreUnavailable("it is down")
+        return self.at
+
+
+class Noted:
+    def __init__(self):
+        self.told = []
+
+    async def fresh(self, partitions, head):
+        self.told.append(([*partitions], head))
+        return 3
+
+
+@pytest.mark.parametrize(("head", "told"), [(17, ([0, 2], 17)), (None, ([], 0))])
+async def test_while_the_store_is_down_nothing_is_called_fresh_and_nothing_fails(head, told):
+    noted = Noted()
+    assert await UpToTheStore(noted, Store(head)).fresh([0, 2]) == 3
+    assert noted.told == [told]
+
+
+@pytest.mark.parametrize(("head", "most"), [(17, 17), (None, 100 + IN_FLIGHT)])
+async def test_no_position_is_believed_beyond_what_the_store_has_or_else_the_topic(head, most):
+    async def published():
+        return 100
+
+    worker = Worker(domain, MemoryDatabase(domain.partitions), None, None, lambda: None, head=Store(head).head)
+    assert await worker._bound(published) == most
+
+
+def test_who_leaves_an_event_out_of_a_rebuild_says_why():
+    done = CliRunner().invoke(projection, ["rebuild", "orders/order-details", "--skip", "3"])
+    assert (done.exit_code, "say why" in done.output) == (2, True)
