@@ -25,7 +25,7 @@ from projections.tables import Table
 
 TRACED = 100
 HOLD = SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
-SKIPS, SPOTS = sql.text("skips"), sql.text("parked_spots")
+LEFT_OUT, SPOTS = sql.text("left_out"), sql.text("parked_spots")
 MOMENT = sql.text("moment")
 WRONG, RIGHT, OTHERS_RIGHT = (sql.text(f"drift_{name}") for name in ("wrong", "right", "others_right"))
 Execute = Callable[[Any, Mapping[str, Any]], Awaitable[Any]]
@@ -48,7 +48,8 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was compared: so many rows and events, up to `position`; keys that are parked are left out.
+    """What was compared: so many rows and events, up to `position`; keys that are parked are left out, and of other
+    rows the events that wait with their stream.
 
     `at` is when the rows were read, by the clock of their database.
     """
@@ -91,11 +92,11 @@ class Frozen:
         return {row["partition"]: row["position"] for row in rows}
 
     async def aside(self, view: AnyView) -> tuple[frozenset[int], frozenset[str]]:
-        """The positions of events that were taken out of the view for good, and the keys that are parked."""
+        """The positions of events that are in no row, skipped or parked by now, and the keys that are parked."""
         told = {"view": Table(view).name}
-        skips = await (await self._connection.execute(SKIPS, told)).fetchall()
+        left_out = await (await self._connection.execute(LEFT_OUT, told)).fetchall()
         spots = await (await self._connection.execute(SPOTS, told)).fetchall()
-        return frozenset(row["position"] for row in skips), frozenset(
+        return frozenset(row["position"] for row in left_out), frozenset(
             row["name"] for row in spots if not row["of_stream"]
         )
 
@@ -127,9 +128,9 @@ async def verify(
     """Raises `StoreUnavailable`, `ReadUnavailable` and `UnreadableEvent`."""
     await frozen.hold(view)
     at, positions = await frozen.moment(), await frozen.positions()
-    skipped, parked = await frozen.aside(view)
+    left_out, parked = await frozen.aside(view)
     sampled = sample(most, await frozen.count(view))
-    refold = Refold(domain, view, store, positions, skipped)
+    refold = Refold(domain, view, store, positions, left_out)
 
     def chosen(key: str) -> bool:
         return key not in parked and sampled(key)

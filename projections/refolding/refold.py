@@ -93,7 +93,7 @@ class Source:
 
 
 class Refold:
-    """Folds a view from the store, without the events at positions that a person has `skipped`.
+    """Folds a view from the store, without the events at positions that were `skipped`.
 
     After a pass, `events` is how many were within the bounds, and what lies beyond them comes after position `after`.
     """

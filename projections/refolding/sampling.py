@@ -23,7 +23,7 @@ from projections.folding import is_key
 from projections.metrics import DRIFT_ROWS
 from projections.paging import Place
 from projections.postgres import PostgresDatabase
-from projections.refolding.drift import HOLD, SKIPS, SPOTS, as_it_is, columns_that_differ, moment, note
+from projections.refolding.drift import HOLD, LEFT_OUT, SPOTS, as_it_is, columns_that_differ, moment, note
 from projections.refolding.facts import of_one_stream
 from projections.refolding.refold import fold
 from projections.rows import AnyView
@@ -48,7 +48,7 @@ class Sample:
     at: datetime
     live: dict[str, Row | None]
     bounds: Mapping[int, int]
-    skipped: frozenset[int]
+    left_out: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class Sampler:
             at = await moment(execute)
             await execute(HOLD.format(table.identifier), {})
             bounds = {partition: mark.position for partition, mark in (await transaction.positions()).items()}
-            skips = await (await execute(SKIPS, told)).fetchall()
+            left_out = await (await execute(LEFT_OUT, told)).fetchall()
             spots = await (await execute(SPOTS, told)).fetchall()
             suspects = await (await execute(SUSPECTS, told | {"limit": ROWS})).fetchall()
             following = await (await execute(table.page((), after), {"after": after.key, "limit": ROWS})).fetchall()
@@ -150,8 +150,9 @@ class Sampler:
         live: dict[str, Row | None] = dict.fromkeys(keys)
         live |= {row[view.key]: as_it_is(view, row) for row in (*known, *following)}
         for parked in spots:
-            live.pop(parked["name"], None)
-        return Sample(at, live, bounds, frozenset(row["position"] for row in skips))
+            if not parked["of_stream"]:
+                live.pop(parked["name"], None)
+        return Sample(at, live, bounds, frozenset(row["position"] for row in left_out))
 
     async def _folded(self, view: AnyView, sample: Sample) -> dict[str, Row]:
         """What the rows should be."""
@@ -189,6 +190,6 @@ class Sampler:
         return [
             event
             for event in page
-            if event.position not in sample.skipped
+            if event.position not in sample.left_out
             and (event.position <= sure or event.position <= bounds.get(partition_of(event.stream.encode(), number), 0))
         ]
