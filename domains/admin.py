@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -35,6 +36,25 @@ class Skipping(Retrying):
     why: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
 
 
+class EventSkipped(BaseModel):
+    """An event was left out of a view for good: which, what had failed, who says so, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    occurred_at: datetime
+    view: str
+    view_version: int
+    key: str
+    of_stream: bool
+    position: int
+    stream: str
+    version: int
+    type: str
+    error: str
+    who: str
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """The body that it takes, and the side of the domain that has the rights for it."""
@@ -48,6 +68,7 @@ VERBS: Mapping[str, Verb] = {
     "skip": Verb(Skipping, "read"),
     "rebuild": Verb(Rebuilding, "rebuild"),
 }
+EVENT_SKIPPED = "{}.EventSkipped.v1"
 # Whose certificate a side shows.
 CERTIFICATES = {"write": "{}-write", "read": "{}-read", "rebuild": "{}-migrate"}
 

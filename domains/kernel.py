@@ -351,6 +351,11 @@ class Domain:
     def dead_letter_topic(self) -> str:
         return f"{self.name}.events.v1.dlq"
 
+    @property
+    def skips_topic(self) -> str:
+        """What people took out of views, and why."""
+        return f"{self.name}.skips.v1"
+
     def view_topic(self, view: View[Any, Any]) -> str:
         return f"{self.name}.views.{view.name}.v{view.version}"
 

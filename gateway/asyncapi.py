@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from importlib.metadata import version as installed
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from domains.admin import EVENT_SKIPPED, EventSkipped
 from domains.kernel import Domain, View
 
 TEXT = {"type": "string"}
@@ -34,11 +36,12 @@ CLOUD_EVENT = {
 
 
 def document(domains: Mapping[str, Domain]) -> dict[str, Any]:
-    """The document of these domains: their events, and the rows of their views."""
+    """The document of these domains: their events, the rows of their views, and what was left out of these."""
     found: dict[str, Any] = {"channels": {}, "operations": {}, "messages": {}, "schemas": {ENVELOPE: CLOUD_EVENT}}
     for domain in domains.values():
         found["schemas"] |= schemas_of(domain)
         add_events(found, domain)
+        add_skips(found, domain)
         for view in domain.views:
             add_rows(found, domain, view)
     return {
@@ -62,25 +65,36 @@ def document(domains: Mapping[str, Domain]) -> dict[str, Any]:
 
 def schemas_of(domain: Domain) -> dict[str, Any]:
     """The data of events, and the rows of views, as they are written."""
-    models: list[Any] = [*domain.events.values(), *(view.row for view in domain.views)]
+    models: list[Any] = [*domain.events.values(), *(view.row for view in domain.views), EventSkipped]
     _, found = models_json_schema(
         [(model, "serialization") for model in models], ref_template=f"#/components/schemas/{domain.name}.{{model}}"
     )
     return {f"{domain.name}.{name}": schema for name, schema in found["$defs"].items()}
 
 
+def add_skips(found: dict[str, Any], domain: Domain) -> None:
+    type_name = EVENT_SKIPPED.format(domain.name)
+    found["messages"][name := type_name.replace(".", "-")] = message(domain, type_name, EventSkipped)
+    about = f"What people left out of views of {domain.name} for good, and why; each at least once, with its own id."
+    add_channel(found, domain.skips_topic, [name], about, partitions=1)
+
+
+def message(domain: Domain, type_name: str, model: type[BaseModel]) -> dict[str, Any]:
+    data = {"properties": {"type": {"const": type_name}, "data": schema(f"{domain.name}.{model.__name__}")}}
+    return {
+        "name": type_name,
+        "title": model.__name__,
+        "summary": summary(model.__doc__, type_name),
+        "contentType": "application/cloudevents+json",
+        "payload": {"allOf": [schema(ENVELOPE), data]},
+        "bindings": key(f"the stream, like {domain.stream('1')}"),
+    }
+
+
 def add_events(found: dict[str, Any], domain: Domain) -> None:
     names = {name: name.replace(".", "-") for name in domain.events}
     for type_name, model in domain.events.items():
-        data = {"properties": {"type": {"const": type_name}, "data": schema(f"{domain.name}.{model.__name__}")}}
-        found["messages"][names[type_name]] = {
-            "name": type_name,
-            "title": model.__name__,
-            "summary": summary(model.__doc__, type_name),
-            "contentType": "application/cloudevents+json",
-            "payload": {"allOf": [schema(ENVELOPE), data]},
-            "bindings": key(f"the stream, like {domain.stream('1')}"),
-        }
+        found["messages"][names[type_name]] = message(domain, type_name, model)
     about = f"Every event of {domain.name}, in order of their positions within a partition."
     add_channel(found, domain.events_topic, list(names.values()), about, partitions=domain.partitions)
 

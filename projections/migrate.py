@@ -25,6 +25,7 @@ KEPT = {
     "parked_events": WRITE,
     "drift": WRITE,
     "skips": SQL("GRANT SELECT, INSERT ON {} TO {}"),
+    "untold_skips": WRITE,
     "republish": SQL("GRANT SELECT, UPDATE, DELETE ON {} TO {}"),
     "rebuilds": READ,
     "rebuilding": READ,

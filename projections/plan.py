@@ -54,12 +54,13 @@ def read_side(domain: Domain) -> Plan:
     rows = sized(COMPACTED, LARGEST_RECORD)
     views = tuple(Topic(domain.view_topic(view), domain.partitions, rows) for view in domain.views)
     dead = Topic(domain.dead_letter_topic, 1, sized(FOREVER, LARGEST_RECORD + ROOM_FOR_ORIGIN))
+    skips = Topic(domain.skips_topic, 1, sized(FOREVER, LARGEST_RECORD))
     return Plan(
-        topics=(dead, *views),
+        topics=(dead, skips, *views),
         acls=(
             Acl(reader, "topic", domain.events_topic, ("READ", "DESCRIBE")),
             Acl(reader, "group", f"{domain.name}.*", ("READ",)),
-            Acl(reader, "topic", dead.name, ("WRITE", "DESCRIBE")),
+            *(Acl(reader, "topic", topic.name, ("WRITE", "DESCRIBE")) for topic in (dead, skips)),
             *(Acl(reader, "topic", topic.name, ("READ", "WRITE", "DESCRIBE")) for topic in views),
         ),
         databases=(Database(database, migrator, (reader, OPERATOR, CONSOLE)),),

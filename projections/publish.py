@@ -1,12 +1,16 @@
-"""Publishes changed rows and dead letters."""
+"""Publishes changed rows, dead letters, and what was skipped."""
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from msgspec.structs import astuple
+
 from domains.kernel import Domain, Row
 from domains.plan import LARGEST_RECORD
+from eventstore.cloudevents import encode
+from eventstore.records import RecordedEvent
 from infra.errors import NotPublished
 from infra.partitions import partition_of
 from infra.producer import Outgoing, Producer
@@ -27,13 +31,16 @@ Changed = tuple[AnyView, Mapping[str, Row | None]]
 
 
 class Publisher(Protocol):
-    """Where rows and dead letters go."""
+    """Where rows, dead letters and skips go."""
 
     async def rows(self, *changed: Changed) -> None:
         """The rows as they are now; None: there is none. Raises `ReadUnavailable`."""
 
     async def dead(self, letters: Sequence[DeadLetter]) -> None:
         """Sets records aside. When it returns they are safe. Raises `ReadUnavailable`."""
+
+    async def skips(self, events: Sequence[RecordedEvent]) -> None:
+        """Tells what people took out of views. Raises `ReadUnavailable`."""
 
 
 class KafkaPublisher:
@@ -70,6 +77,10 @@ class KafkaPublisher:
             Outgoing(topic, ONLY_PARTITION, letter.record.key, letter.record.value, letter.headers)
             for letter in letters
         )
+
+    async def skips(self, events: Sequence[RecordedEvent]) -> None:
+        topic, source = self._domain.skips_topic, f"/{self._domain.name}/skips"
+        await self._send(Outgoing(topic, ONLY_PARTITION, *astuple(encode(event, source))) for event in events)
 
     async def _send(self, records: Iterable[Outgoing]) -> None:
         """Raises `ReadUnavailable` when a record was not taken, one of these or of another caller at the same time."""

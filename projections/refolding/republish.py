@@ -1,4 +1,4 @@
-"""Publishes rows that a rebuild or a replay has changed: these have no hands to do so themselves."""
+"""Publishes what others have changed: rows, by a rebuild or a replay, and what was skipped, as events."""
 
 import asyncio
 import logging
@@ -13,19 +13,23 @@ from projections.errors import ReadUnavailable
 from projections.postgres import PostgresDatabase
 from projections.publish import Publisher
 from projections.rows import AnyView, ordered, to_publish
+from projections.skipped import told
 from projections.tables import Table
 
 log = logging.getLogger(__name__)
-TAKE = sql.text("take_republished")
+TAKE, TAKE_SKIPS = sql.text("take_republished"), sql.text("take_untold_skips")
 MOST = 500
 PERIOD_SECONDS = 1.0
 
 
 class Republisher:
-    """Any number may be at work: each key is taken by one, and its row does not change until it is published."""
+    """Any number may be at work: each key is taken by one, and its row does not change until it is published.
+
+    A skip is told at least once, and always as the same event.
+    """
 
     def __init__(self, domain: Domain, conninfo: str, publisher: Publisher) -> None:
-        self._views, self._publisher = domain.views, publisher
+        self._domain, self._publisher = domain, publisher
         self._database = PostgresDatabase(conninfo, domain)
 
     @asynccontextmanager
@@ -41,13 +45,20 @@ class Republisher:
         await self._database.close()
 
     async def once(self) -> int:
-        """Publishes some of what waits; how many rows. Raises `ReadUnavailable`; then nothing is lost."""
-        return sum([await self._some(view) for view in self._views])
+        """Publishes some of what waits; how much. Raises `ReadUnavailable`; then nothing is lost."""
+        return sum([await self._some(view) for view in self._domain.views]) + await self._skips()
+
+    async def _skips(self) -> int:
+        async with self._database.transaction() as transaction:
+            rows = await (await transaction.execute(TAKE_SKIPS, {"limit": MOST})).fetchall()
+            if rows:
+                await self._publisher.skips([told(self._domain, row) for row in rows])
+        return len(rows)
 
     async def _some(self, view: AnyView) -> int:
         async with self._database.transaction() as transaction:
-            told = {"name": Table(view).name, "limit": MOST}
-            keys = {row["key"] for row in await (await transaction.execute(TAKE, told)).fetchall()}
+            which = {"name": Table(view).name, "limit": MOST}
+            keys = {row["key"] for row in await (await transaction.execute(TAKE, which)).fetchall()}
             if keys:
                 if view.shared:
                     await transaction.lock(view)

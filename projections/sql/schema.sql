@@ -59,6 +59,10 @@ CREATE TABLE IF NOT EXISTS skips (
     why       text        NOT NULL,
     at        timestamptz NOT NULL
 );
+-- Skips that were not published yet.
+CREATE TABLE IF NOT EXISTS untold_skips (
+    number bigint PRIMARY KEY REFERENCES skips
+);
 CREATE TABLE IF NOT EXISTS rebuilds (
     id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name       text        NOT NULL,

@@ -1,2 +1,6 @@
-INSERT INTO skips (view, name, of_stream, position, event, error, who, why, at)
-VALUES (%(view)s, %(name)s, %(of_stream)s, %(position)s, %(event)s, %(error)s, %(who)s, %(why)s, %(at)s)
+WITH made AS (
+    INSERT INTO skips (view, name, of_stream, position, event, error, who, why, at)
+    VALUES (%(view)s, %(name)s, %(of_stream)s, %(position)s, %(event)s, %(error)s, %(who)s, %(why)s, %(at)s)
+    RETURNING number
+)
+INSERT INTO untold_skips SELECT number FROM made

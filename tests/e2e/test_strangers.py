@@ -255,7 +255,7 @@ async def test_a_worker_that_is_killed_among_strangers_loses_none_of_them(system
 
 
 async def test_an_event_of_ours_that_nobody_can_read_parks_its_stream_and_people_can_see_and_skip_it(
-    system, client, send
+    system, client, send, records_of
 ):
     numbers = one_of_each_partition()[:2]
     own = await place(client, numbers[0])
@@ -289,10 +289,27 @@ async def test_an_event_of_ours_that_nobody_can_read_parks_its_stream_and_people
     assert parked() == set()
     told = json.loads(system.headrace("projection", "parked", "--history", "--json").stdout)["skipped"]
     assert [(one["position"], one["why"]) for one in told] == [(free["position"], "a test")] * len(domain.views)
+    events = await skips_of(records_of, stream, len(domain.views))
+    assert {name: {event["data"][name] for event in events} for name in ("position", "why", "view", "of_stream")} == {
+        "position": {free["position"]},
+        "why": {"a test"},
+        "view": {view.name for view in domain.views},
+        "of_stream": {True},
+    }
+    assert {(event["type"], event["actor"]) for event in events} == {("orders.EventSkipped.v1", told[0]["who"])}
     answer = await client.get(f"/v1/orders/order-details/{numbers[0]}")
     assert (await answer.json())["status"] == "cancelled"
     assert "data-parked" not in answer.headers
     assert system.headrace("projection", "skip", "order-details", "nobody", "--why", "x").returncode == 3
+
+
+async def skips_of(records_of, stream, number):
+    """The events that tell what was left out of a stream, as soon as there are so many."""
+    async with asyncio.timeout(20):
+        while True:
+            records = (await asyncio.to_thread(records_of, domain.skips_topic, 1))[0]
+            if len(found := [json.loads(one.value()) for one in records if one.key() == stream.encode()]) == number:
+                return found
 
 
 async def test_people_can_look_at_each_letter_and_have_it_judged_anew(system, client, send, records_of, number):

@@ -137,6 +137,7 @@ def aside(system):
     owner = conninfo(system.settings("orders-migrate"), read_database(domain))
     with psycopg.connect(owner) as connection:
         connection.execute("DELETE FROM parked WHERE name = ANY(%s)", [orders])
+        connection.execute("DELETE FROM untold_skips")
         connection.execute("DELETE FROM skips WHERE name = ANY(%s)", [orders])
     placed = ("--type", "orders.OrderPlaced.v1", "--json")
     done = system.headrace("projection", "replay", f"orders/{VIEW.name}", *placed)

@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
+from domains.admin import EventSkipped
 from domains.handler import Handler, Request
 from domains.orders import domain
 from eventstore.errors import StoreUnavailable
 from eventstore.relay import IN_FLIGHT
-from projections.errors import RebuildFailed, RebuildRefused
+from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
 from projections.lanes.progress import UpToTheStore
 from projections.parking import Spot, Waiting
 from projections.postgres import PostgresDatabase
@@ -20,6 +21,7 @@ from projections.rebuild_commands import take_out
 from projections.refolding import effects
 from projections.refolding.rebuild import rebuild
 from projections.refolding.replay import Which, replay
+from projections.refolding.republish import Republisher
 from projections.refolding.sampling import ROWS, Sampler
 from projections.refolding.why import why
 from projections.rows import MemoryDatabase
@@ -118,6 +120,43 @@ def failing(order):
     return replace(domain, views=(replace(DETAILS, project=project), *domain.views[1:]))
 
 
+class Told:
+    """A publisher that at first can't tell what was skipped."""
+
+    def __init__(self):
+        self.away, self.events = True, []
+
+    async def rows(self, *_):
+        pass
+
+    async def skips(self, events):
+        self.events += events
+        if self.away:
+            raise ReadUnavailable("no broker")
+
+
+async def told_once(system, event):
+    """A skip is told as an event, and as the same one after a failure."""
+    publisher = Told()
+    republisher = Republisher(domain, system.reader, publisher)
+    with pytest.raises(ReadUnavailable):
+        await republisher.once()
+    publisher.away = False
+    assert [await republisher.once(), await republisher.once()] == [1, 0]
+    await republisher.close()
+    first, second = publisher.events
+    assert first == second
+    assert (first.type, first.stream, first.version) == ("orders.EventSkipped.v1", event.stream, event.version)
+    fact = EventSkipped.model_validate_json(first.data)
+    assert (fact.view, fact.view_version, fact.position, fact.why) == (
+        DETAILS.name,
+        DETAILS.version,
+        event.position,
+        "it was a test",
+    )
+    assert fact.who == first.metadata.actor
+
+
 async def test_an_event_that_no_version_can_be_built_with_is_left_out_by_who_says_so(system):
     declared = failing("3")
     view = declared.views[0]
@@ -133,6 +172,7 @@ async def test_an_event_that_no_version_can_be_built_with_is_left_out_by_who_say
         assert await standing.skipped(view) == {event.position}
     assert system.execute("SELECT count(*) FROM order_details_v2") == [(199,)]
     assert system.execute("SELECT position, why FROM skips") == [(event.position, "it was a test")]
+    await told_once(system, event)
     assert await why(declared, view, system.store, "3", {event.position}) == []
     with pytest.raises(RebuildFailed, match="KeyError"):
         await why(declared, view, system.store, "3")

@@ -40,6 +40,7 @@ def test_every_topic_and_every_event_type_is_described():
         channel = DOCUMENT["channels"][one.events_topic.replace(".", "-")]
         names = {DOCUMENT["components"]["messages"][name]["name"] for name in channel["messages"]}
         assert (channel["address"], names) == (one.events_topic, set(one.events))
+        assert DOCUMENT["channels"][one.skips_topic.replace(".", "-")]["address"] == one.skips_topic
         for view in one.views:
             assert DOCUMENT["channels"][one.view_topic(view).replace(".", "-")]["address"] == one.view_topic(view)
 
