@@ -80,5 +80,5 @@ def grant(connection: Connection[Any], name: str, right: SQL, reader: Identifier
 
 def inputs(domain: Domain) -> str:
     """What the tables are made from."""
-    made = [(table.name, table.columns, table.view.filters) for table in tables(domain).values()]
+    made = [(table.name, table.columns, table.shapes, table.view.filters) for table in tables(domain).values()]
     return hashlib.sha256(repr((sql.text("schema"), domain.partitions, made)).encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Tables derived from the rows of views: a column for each field, the key as primary key, an index for each filter."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +20,7 @@ from domains.personal import Personal, personal_fields
 from projections import sql
 from projections.errors import TableMismatch
 from projections.paging import Place
+from projections.shapes import Shape, holds, shape
 
 SCALARS: dict[type, str] = {
     str: "text",
@@ -116,23 +117,36 @@ class Table:
 
     def create(self, connection: Connection[Any]) -> None:
         """Makes the table, or raises `TableMismatch` when it is there with other columns."""
-        wanted = self.remembered.obj
         known = connection.execute(sql.text("columns"), {"name": self.name}).fetchone()
-        if known is not None:
-            if known[0] != wanted:
-                raise TableMismatch(
-                    f"the row of view {self.view.name!r} has changed since its table was made: "
-                    f"raise the view's version from {self.view.version} to {self.view.version + 1}"
-                )
-            return
-        for statement in (self.made, *self.indexes):
-            connection.execute(statement)
+        if known is None:
+            for statement in (self.made, *self.indexes):
+                connection.execute(statement)
+        elif changed := self._changed(known[0]):
+            raise TableMismatch(
+                f"the row of view {self.view.name!r} has changed since its table was made, in {', '.join(changed)}: "
+                f"raise the view's version from {self.view.version} to {self.view.version + 1}"
+            )
         connection.execute(sql.text("remember"), {"name": self.name, "columns": self.remembered})
+
+    def _changed(self, known: Mapping[str, Sequence[Any]]) -> list[str]:
+        """The columns that are others than those remembered; older tables have no shapes."""
+        wanted: Mapping[str, Sequence[Any]] = self.remembered.obj
+        return [
+            name
+            for name in sorted(wanted.keys() | known.keys())
+            if list(wanted.get(name, ()))[:2] != list(known.get(name, ()))[:2]
+            or not all(map(holds, wanted[name][2:], known[name][2:]))
+        ]
 
     @property
     def remembered(self) -> Jsonb:
         """The columns as the database keeps them, to be compared later."""
-        return Jsonb({name: list(kind) for name, kind in self.columns.items()})
+        return Jsonb({name: [*kind, self.shapes[name]] for name, kind in self.columns.items()})
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """What the values of each column look like inside."""
+        return {name: shape(field.annotation) for name, field in self.view.row.model_fields.items()}
 
     @property
     def made(self) -> Composed:
