@@ -19,6 +19,7 @@ from domains.handler import Request as Asked
 from domains.kernel import Domain
 from domains.opening import recorded_data
 from domains.operations import Desk
+from domains.repeats import Repeats
 from eventstore.operations import Operation
 from eventstore.personal.keys import Keys
 from eventstore.records import Any as AnyVersion
@@ -58,6 +59,7 @@ def write_side(
     """
     policy = Policy(hot=settings.hot_aggregates, snapshot_every=settings.snapshot_every)
     handler = desk.handler if desk is not None else Handler(domain, store, policy, keys)
+    repeats = Repeats()
 
     async def command(request: Request) -> Response:
         identity = await identify(request, verifier, domain.command_scope(request.path_params["command"]))
@@ -65,7 +67,7 @@ def write_side(
         check_demand(domain, asked)
         wished = preferred(request)
         if desk is None or wished is None:
-            return (await carried_out(domain, handler, asked)).response()
+            return (await repeats.once(asked, partial(carried_out, domain, handler, asked))).response()
         return await later(desk, asked, wished, identity)
 
     async def events(request: Request) -> Response:

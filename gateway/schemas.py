@@ -117,7 +117,7 @@ REFUSALS = {
     "401": "no valid access token",
     "403": "the token does not allow this",
     "404": "there is nothing here",
-    "409": "the business refuses",
+    "409": "the business refuses, or the same is asked at this moment",
     "412": "the stream is not at the version that was demanded",
     "413": "what was sent is too large",
     "415": "what was sent is not JSON",

@@ -50,7 +50,7 @@ PROBLEMS = {
     "invalid-parameter": Kind("Invalid parameter", "A parameter of the query does not have the form it must have."),
     "invalid-path": Kind("Invalid address", "The address holds characters that no address here has."),
     "invalid-precondition": Kind(
-        "Invalid precondition", "`If-Match` takes one strong tag and `If-None-Match` takes `*`; send one of them."
+        "Invalid precondition", "`If-Match` takes strong tags or `*`, and `If-None-Match` takes `*`; send one of them."
     ),
     "invalid-token": Kind("Invalid token", "The access token is missing, expired, foreign or malformed."),
     "key-missing": Kind(
@@ -86,6 +86,9 @@ PROBLEMS = {
     "refused": Kind("Refused", "The business says no; `code` says why and never changes."),
     "request-timeout": Kind("Request not complete", "The body did not come to its end in time."),
     "request-header-fields-too-large": Kind("Headers too large", "The head of the request is larger than we take."),
+    "request-in-progress": Kind(
+        "Request in progress", "The first request with this `Idempotency-Key` is still in work; yours gets its answer."
+    ),
     "service-unavailable": Kind("Service unavailable", "A service is down or busy. `Retry-After` says when to ask."),
     "store-unavailable": Kind("Event store unavailable", "Nothing was recorded. `Retry-After` says when to ask."),
     "temporary-reduced-capacity": Kind(
