@@ -71,6 +71,8 @@ class Native:
         """
         wanted = set(self.components if only is None else only)
         with self.state.locked():
+            for name in self._supervisor.end_forgotten(last=SERVERS):
+                say(name, "ended one that an earlier `up` had started and not written down")
             for name in self.state.free_ports():
                 say(name.partition(".")[0], f"port was taken by another program, is {self.state.port(name)} now")
             self.issue(postgres.SUPERUSER, kafka.BROKER, kafka.ADMIN, *self.plan.principals)
@@ -86,6 +88,8 @@ class Native:
     def down(self, say: Say = silent, only: Collection[str] | None = None) -> None:
         """Ends what `up` started, and nothing else: the front door first, the servers last. The data stays."""
         with self.state.locked():
+            if only is None:
+                self._supervisor.end_forgotten(last=SERVERS)
             started = [name for name in self.state.known() if only is None or name in only]
             doors = [name for name in started if name == GATEWAY]
             servers = [name for name in started if name in SERVERS]

@@ -5,7 +5,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,8 @@ STOP_SECONDS = 15.0
 POLL_SECONDS = 0.05
 LOG_LINES = 12
 LARGEST_LOG = 10 * 1024 * 1024
+# By this each process can be found again; no setting of ours is called so.
+MARK = "SUPERVISED_AS"
 
 
 class Supervisor:
@@ -50,7 +52,7 @@ class Supervisor:
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as out:
             child = subprocess.Popen(  # noqa: S603
                 call,
-                env=env,
+                env={**env, MARK: f"{name}:{self._state.folder}"},
                 user=user.pw_uid if user else None,
                 group=user.pw_gid if user else None,
                 extra_groups=[] if user else None,
@@ -74,19 +76,50 @@ class Supervisor:
             time.sleep(POLL_SECONDS)
 
     def stop(self, names: Iterable[str]) -> None:
-        """Politely first, within a bound; then by force."""
-        running = {name: process for name in names if (process := self._state.running(name))}
+        """Politely first, within a bound; then by force. What has crashed counts as stopped from then on."""
+        wanted = set(names)
+        running = {name: process for name in wanted if (process := self._state.running(name))}
         for name, process in running.items():
-            # PostgreSQL waits for its clients on SIGTERM; SIGINT ends them and is as safe.
-            process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
+            ask_to_end(name, process)
         for name in self._still_running(running):
             kill_family(running[name])
         stubborn = self._still_running(running)
-        for name in running.keys() - stubborn:
+        for name in wanted - stubborn:
             self._reap(name)
             self._state.ended(name)
         if stubborn:
             raise StartFailed(f"{', '.join(sorted(stubborn))} could not be ended")
+
+    def end_forgotten(self, last: Collection[str] = ()) -> list[str]:
+        """Ends what was started here and is not known, what the others need `last`; the names.
+
+        Either an `up` was killed before it had written down what it started, or what was written down is lost.
+        """
+        left = self._forgotten()
+        for of_the_last in (False, True):
+            asked = [process for process, name in left.items() if (name in last) is of_the_last]
+            for process in asked:
+                ask_to_end(left[process], process)
+            for process in psutil.wait_procs(asked, STOP_SECONDS)[1]:
+                kill_family(process)
+        return sorted(left.values())
+
+    def _forgotten(self) -> dict[psutil.Process, str]:
+        known = {process.pid for name in self._state.known() if (process := self._state.running(name))}
+        marked = {process: name for process in psutil.process_iter(["environ"]) if (name := self._name_of(process))}
+        pids = {process.pid for process in marked}
+        found = dict[psutil.Process, str]()
+        for process, name in marked.items():
+            # Whatever these have started has the mark as well, and ends with them.
+            with suppress(psutil.NoSuchProcess):
+                if process.pid not in known and process.ppid() not in pids:
+                    found[process] = name
+        return found
+
+    def _name_of(self, process: psutil.Process) -> str | None:
+        """The name under which a process was started here; None: it was not."""
+        name, _, folder = (process.info["environ"] or {}).get(MARK, "").partition(":")
+        return name if folder == str(self._state.folder) else None
 
     def kill(self, name: str) -> None:
         """Ends one component at once, as a crash would (`kill -9`), children included."""
@@ -112,6 +145,12 @@ class Supervisor:
 
     def _tail_text(self, name: str) -> str:
         return "\n".join(self.tail(name))
+
+
+def ask_to_end(name: str, process: psutil.Process) -> None:
+    """PostgreSQL waits for its clients on SIGTERM; SIGINT ends them and is as safe."""
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
 
 
 def kill_family(process: psutil.Process) -> None:
