@@ -199,7 +199,7 @@ def show_settings(system: Native, as_json: bool) -> None:
     }
     if as_json:
         return show_json(told)
-    return out.print("\n".join(f"{name} = {value}" for name, value in told.items()))
+    return out.print("\n".join(f"{name} = {value}" for name, value in told.items()), markup=False)
 
 
 def reader(system: Native) -> Consumer:

@@ -1,18 +1,39 @@
 """How commands speak: results on stdout, everything else on stderr, plain when nobody looks."""
 
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from infra.errors import InfraError, MissingTool, NotRunning, SettingsError, StartFailed
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# What steers a terminal, and what no terminal can be told. Line ends and tabs are harmless.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """A text in which nothing steers the terminal: records and events may come from strangers. JSON stays the same."""
+    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class PlainConsole(Console):
+    """Shows text as it is: `:id:` becomes no picture, and an escape sequence no deed."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, soft_wrap=True, highlight=False, emoji=False)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(visible(part.text), part.style)
+
+
+out, err = PlainConsole(), PlainConsole(stderr=True)
 
 
 class Exit(IntEnum):
@@ -39,7 +60,7 @@ CODES: dict[type[InfraError], Exit] = {
 
 def show_json(value: object) -> None:
     """One JSON document on stdout, and nothing else."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(visible(json.dumps(value, ensure_ascii=False, default=str)) + "\n")
     sys.stdout.flush()
 
 

@@ -1,0 +1,56 @@
+"""Commands show text as it is: what strangers wrote neither becomes pictures nor steers the terminal."""
+
+import json
+
+import pytest
+from rich.color import ColorSystem
+from rich.table import Table
+from rich.text import Text
+
+from infra.console import PlainConsole, show_json, visible
+
+HOSTILE = "\x1b]0;title\x1b\\ \x1b[2J \x9b31m \x07"
+
+
+def shown(*what, **how):
+    console = PlainConsole()
+    with console.capture() as captured:
+        console.print(*what, **how)
+    return captured.get()
+
+
+@pytest.mark.parametrize("text", ["a:key:b", ":heart:", '{"urn": "x:id:y"}'])
+def test_text_becomes_no_picture(text):
+    assert shown(text, markup=False) == f"{text}\n"
+    table = Table("column")
+    table.add_row(text)
+    assert text in shown(table)
+
+
+@pytest.mark.parametrize("kind", [str, Text, "cell"])
+def test_text_does_not_steer_the_terminal(kind):
+    table = Table("column", width=120)
+    table.add_row(HOSTILE)
+    told = shown(table) if kind == "cell" else shown(kind(HOSTILE), **({"markup": False} if kind is str else {}))
+    assert not set(told) & set("\x1b\x9b\x07")
+    assert "\\u001b]0;title" in told
+
+
+def test_our_own_colours_stay():
+    console = PlainConsole()
+    console._color_system = ColorSystem.STANDARD
+    with console.capture() as captured:
+        console.print("[red]no[/] \x1b[2J")
+    assert captured.get() == "\x1b[31mno\x1b[0m \\u001b[2J\n"
+
+
+def test_json_is_one_line_of_the_same_value(capsys):
+    value = {"text": HOSTILE, "half": "\ud800", "own": "Käse\n"}
+    show_json(value)
+    told = capsys.readouterr().out
+    assert json.loads(told) == value
+    assert told.removesuffix("\n").isprintable()
+
+
+def test_line_ends_and_tabs_are_harmless():
+    assert visible("a\tb\nc") == "a\tb\nc"
