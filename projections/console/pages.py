@@ -122,8 +122,9 @@ def stream_of(domain: Domain, row: Mapping[str, Any]) -> str | None:
 
 
 def event(name: str, html: str) -> bytes:
-    """A server-sent event."""
-    return b"".join((f"event: {name}\n".encode(), *(b"data: %s\n" % one.encode() for one in html.splitlines()), b"\n"))
+    """A server-sent event. Browsers pass over one without data, so that a text that is gone is an empty line of it."""
+    lines = html.splitlines() or [""]
+    return b"".join((f"event: {name}\n".encode(), *(b"data: %s\n" % one.encode() for one in lines), b"\n"))
 
 
 class Pages:

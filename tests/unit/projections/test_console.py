@@ -97,6 +97,11 @@ def test_an_event_of_a_stream_is_one_however_many_lines_its_html_has():
     assert event("rows", "<p>\nid: 7\r\nevent: x</p>") == b"event: rows\ndata: <p>\ndata: id: 7\ndata: event: x</p>\n\n"
 
 
+def test_a_text_that_is_gone_is_told_too():
+    # HTML, section 9.2.6: an event whose data is empty is not dispatched, unless a line of data says so.
+    assert event("error", "") == b"event: error\ndata: \n\n"
+
+
 def test_only_what_has_changed_is_told():
     changes = feeds.Changes()
     assert changes.of([("a", "1"), ("b", "2")]).count(b"event: ") == 2
