@@ -85,7 +85,8 @@ def shown_data(event: RecordedEvent) -> str:
         return clip(event.data[:LONGEST_DATA].decode(errors="backslashreplace"), LONGEST_DATA)
     try:
         indented = orjson.dumps(unsealed(orjson.loads(event.data)), option=orjson.OPT_INDENT_2).decode()
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
+        # What is nested too deeply to be written is a `TypeError` to orjson, though it has read it.
         indented = event.data.decode(errors="backslashreplace")
     return clip(indented, LONGEST_DATA)
 

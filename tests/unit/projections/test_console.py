@@ -77,7 +77,12 @@ def test_a_row_is_text_and_short_however_large_it_is(pages, seen):
     assert len(html) < 20_000
 
 
-@pytest.mark.parametrize("data", [b'{"note": "<script>"}', b"<script>", b"\xff" * 10, b"[" * 100_000, b"9" * 500_000])
+DEEP = b"[" * 300 + b"]" * 300
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"note": "<script>"}', b"<script>", b"\xff" * 10, b"[" * 100_000, DEEP, b"9" * 500_000]
+)
 def test_an_event_is_text_and_short_whatever_it_holds(pages, data):
     told = Metadata(actor=EVIL, request_id=EVIL)
     recorded = RecordedEvent(1, f"orders-{EVIL}", 1, UUID(int=1), EVIL, AT, AT, data, told)
