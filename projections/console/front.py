@@ -176,8 +176,8 @@ def moved(address: str) -> Response:
 
 
 def here(to: str) -> bool:
-    """Whether an address is a page of ours: what others write there leads nowhere else."""
-    return to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable()
+    """Whether an address is a page of ours, and fits into a header: what others write there leads nowhere else."""
+    return to.startswith("/") and not to.startswith(("//", "/\\")) and to.isascii() and to.isprintable()
 
 
 def fields(body: bytes) -> Form:

@@ -18,7 +18,7 @@ from infra.errors import StartFailed
 from infra.oidc import Identity
 from infra.web import Problem
 from projections.console import assets, feeds
-from projections.console.front import fields, here
+from projections.console.front import Front, fields, here
 from projections.console.pages import HEIGHT, WIDTH, Pages, event, lasts, points, value
 from projections.console.sessions import COOKIE, MOST, Granted, Session, Sessions, check_form
 from projections.console.watching import Place, Seen
@@ -144,6 +144,19 @@ def request(**headers):
     return Request({"type": "http", "method": "POST", "path": "/", "headers": told, "query_string": b""})
 
 
+class LoggedIn:
+    """An issuer that lets in whoever comes back, to go on to a page."""
+
+    def __init__(self, to="/"):
+        self._to = to
+
+    async def finish(self, _, __):
+        return granted(), self._to
+
+    async def renew(self, _):
+        pass
+
+
 def test_a_session_is_found_by_its_secret_and_by_nothing_else():
     sessions = Sessions()
     secret = sessions.begin(granted())
@@ -181,10 +194,16 @@ def test_a_form_acts_only_from_a_page_of_its_session():
 
 
 @pytest.mark.parametrize(
-    "to", ["//evil.example", "/\\evil.example", "https://evil.example", "", "/\r\nset-cookie: a=b"]
+    "to", ["//evil.example", "/\\evil.example", "https://evil.example", "", "/\r\nset-cookie: a=b", "/€", "/ü"]
 )
 def test_a_login_leads_to_no_foreign_page(to):
     assert not here(to)
+
+
+async def test_a_login_that_was_asked_to_lead_to_no_page_leads_to_the_first():
+    login = LoggedIn("/projections/orders/€")
+    answer = await Front(ADDRESS, Sessions(), login, Pages({}), None).back(request())
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 @pytest.mark.parametrize("body", [b"\xff=1", b"a", b"&".join(b"a%d=1" % place for place in range(30))])
