@@ -1,6 +1,7 @@
 """Who is let in at the console, and how answers look, errors included."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from fastapi import Request, Response
@@ -117,9 +118,19 @@ class Front:
                 )
             self._open += 1
             request.scope["endless"] = True
-            return EventStream(events, HEADERS, self._closed)
+            return EventStream(self._while_logged_in(request, events), HEADERS, self._closed)
 
         return self.anybody(endpoint)
+
+    async def _while_logged_in(
+        self, request: Request, events: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        """What is told, until its session has ended: who logs out leaves no other page behind that goes on to hear."""
+        async with aclosing(events):
+            async for told in events:
+                if self._sessions.find(request) is None:
+                    return
+                yield told
 
     def seen(self, request: Request) -> Seen:
         named = request.path_params["domain"], request.path_params["view"]

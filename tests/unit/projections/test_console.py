@@ -167,6 +167,24 @@ def test_a_session_is_found_by_its_secret_and_by_nothing_else():
     assert sessions.find(mine) is None
 
 
+async def test_who_logs_out_hears_no_more_on_the_pages_that_he_has_left_open():
+    sessions, ended = Sessions(), []
+    mine = request(cookie=f"{COOKIE}={sessions.begin(granted())}", host="127.0.0.1:8443")
+
+    async def tells(_, __):
+        try:
+            while True:
+                yield b": here\n\n"
+        finally:
+            ended.append(True)
+
+    answer = await Front(ADDRESS, sessions, LoggedIn(), Pages({}), None).told(tells)(mine)
+    assert await anext(answer.body_iterator) == b": here\n\n"
+    sessions.end(mine)
+    assert await anext(answer.body_iterator, None) is None
+    assert ended
+
+
 def test_sessions_take_bounded_memory():
     sessions = Sessions()
     first, *_, last = [sessions.begin(granted()) for _ in range(MOST + 1)]
