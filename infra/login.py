@@ -6,7 +6,9 @@ What comes of it is kept in a file that only its owner can read, and renewed whi
 
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -70,23 +72,41 @@ class Login:
 
     def token(self) -> str | None:
         """A token that is still valid, renewed if need be; None if nobody is logged in at this issuer."""
-        try:
-            kept = orjson.loads(self._file.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
-        if kept.get("issuer") != self._issuer.address or kept.get("client") != self._client:
-            return None
-        if kept["expires_at"] - EARLY_SECONDS > time():
-            return str(kept["access_token"])
-        if not kept.get("refresh_token"):
-            return None
-        shown = {"grant_type": "refresh_token", "refresh_token": kept["refresh_token"]}
-        renewed = self._keep(self._ask(shown), kept)
-        return str(renewed["access_token"])
+        kept = self._kept()
+        if kept is not None and expired(kept):
+            # Commands run side by side: the second to show a refresh token would pass for a thief, and end the login.
+            with self._alone():
+                kept = self._renewed()
+        return None if kept is None else str(kept["access_token"])
 
     def end(self) -> None:
         """Forgets the tokens."""
         self._file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A block that only one command of all that run is in."""
+        with self._file.with_name(f".{FILE}.lock").open("w") as lock:
+            flock(lock, LOCK_EX)
+            yield
+
+    def _renewed(self) -> Answer | None:
+        """What is kept, renewed unless that has been done meanwhile; None if it can't be."""
+        kept = self._kept()
+        if kept is None or not expired(kept):
+            return kept
+        if not kept.get("refresh_token"):
+            return None
+        shown = {"grant_type": "refresh_token", "refresh_token": kept["refresh_token"]}
+        return self._keep(self._ask(shown), kept)
+
+    def _kept(self) -> Answer | None:
+        try:
+            kept = orjson.loads(self._file.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        mine = kept.get("issuer") == self._issuer.address and kept.get("client") == self._client
+        return kept if mine else None
 
     def _keep(self, answer: Answer, before: Answer | None = None) -> Answer:
         """Keeps tokens, or forgets those that there were when none are given. Raises `InfraError` with the refusal."""
@@ -105,6 +125,11 @@ class Login:
 
     def _ask(self, form: Mapping[str, str], endpoint: str = "token_endpoint") -> Answer:
         return self._issuer.post(endpoint, {**form, "client_id": self._client})
+
+
+def expired(kept: Answer) -> bool:
+    """Whether a token is over, or will be before it can be of use."""
+    return float(kept["expires_at"]) - EARLY_SECONDS <= time()
 
 
 def proof() -> tuple[str, str]:

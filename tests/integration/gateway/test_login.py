@@ -100,6 +100,21 @@ async def test_a_person_logs_in_and_acts_in_his_own_name(world, browser, tmp_pat
     assert await asyncio.to_thread(found.token) is None
 
 
+async def test_commands_side_by_side_renew_a_login_once(world, browser, tmp_path):
+    async def follow(address):
+        _, location, _ = await browser.log_in(address)
+        await browser.open(location)
+
+    await begun(world, tmp_path, follow)
+    kept = json.loads((tmp_path / KEPT).read_text())
+    write(tmp_path / KEPT, json.dumps({**kept, "expires_at": 0}).encode())
+    several = [asyncio.to_thread(login(world, tmp_path).token) for _ in range(8)]
+    assert len(set(await asyncio.gather(*several))) == 1
+    kept = json.loads((tmp_path / KEPT).read_text())
+    write(tmp_path / KEPT, json.dumps({**kept, "expires_at": 0}).encode())
+    assert await asyncio.to_thread(login(world, tmp_path).token)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
