@@ -150,14 +150,19 @@ def load() -> Settings:
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise SettingsError(f"unknown setting: {', '.join(unknown)}", f"known are {', '.join(sorted(known))}")
+    settings = made()
+    check_files(settings)
+    return settings
+
+
+def made(**given: Any) -> Settings:
+    """These settings, and what the environment says besides. Raises `SettingsError`, which names those at fault."""
     try:
-        settings = Settings()
+        return Settings(**given)
     except ValidationError as error:
         raise SettingsError("; ".join(map(fault, error.errors()))) from None
     except Unparsable as error:
         raise SettingsError(f"{PREFIX}{field(error)} is not JSON") from None
-    check_files(settings)
-    return settings
 
 
 def field(error: Unparsable) -> str:

@@ -26,7 +26,7 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
         "HEADRACE_POSTGRES_HOST": "127.0.0.1",
         "HEADRACE_POSTGRES_PORT": str(state.port("postgres.api")),
         ISSUER: f"https://127.0.0.1:{state.port('issuer.api')}",
-        **{name: os.environ[name] for name in CHOSEN if name in os.environ},
+        **{name: value for name in CHOSEN if (value := os.environ.get(name))},
     }
     if process is not None:
         settings["HEADRACE_API_PORT"] = str(state.port(f"{process.name}.api"))
@@ -40,7 +40,7 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
 
 def own(plan: Plan) -> tuple[Process, ...]:
     """The processes of a plan; where a person has chosen another issuer, the development issuer is none of them."""
-    return tuple(process for process in plan.processes if process.name != "issuer" or ISSUER not in os.environ)
+    return tuple(process for process in plan.processes if process.name != "issuer" or not os.environ.get(ISSUER))
 
 
 def services(state: State, plan: Plan, sides: Collection[str]) -> dict[str, dict[str, str]]:

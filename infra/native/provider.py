@@ -21,7 +21,7 @@ from infra.native.supervisor import Supervisor
 from infra.pki import Authority, write
 from infra.plan import CONSOLE, OPERATOR, Acl, Database, Job, Plan, Process, Topic, assemble
 from infra.postgres import conninfo
-from infra.settings import Settings
+from infra.settings import Settings, made
 from infra.topics import Admin
 
 FOLDER = ".headrace"
@@ -120,10 +120,10 @@ class Native:
         }
 
     def settings(self, principal: str) -> Settings:
-        """The settings with which this process acts as a principal."""
+        """The settings with which this process acts as a principal. Raises `SettingsError`."""
         self.issue(principal)
         values = told(self.state, self.credentials / principal, self.plan, principal)
-        return Settings(**{name.removeprefix("HEADRACE_").lower(): value for name, value in values.items()})  # type: ignore[arg-type]
+        return made(**{name.removeprefix("HEADRACE_").lower(): value for name, value in values.items()})
 
     def create_database(self, database: Database) -> None:
         """A database and its roles, also outside the plan."""

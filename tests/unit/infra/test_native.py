@@ -1,0 +1,35 @@
+"""What a person chooses in the environment reaches every process, or is refused by name."""
+
+import pytest
+
+from infra.errors import SettingsError
+from infra.native import Native
+from infra.plan import own
+
+
+@pytest.fixture
+def system(tmp_path):
+    return Native(tmp_path / ".headrace", own())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEADRACE_VERIFY_RATE", "often"),
+        ("HEADRACE_OIDC_ISSUER", "http://127.0.0.1"),
+        ("HEADRACE_PROJECTION_LANE", "fast"),
+        ("HEADRACE_ADMIN_PORT", "https"),
+        ("HEADRACE_QUOTAS", "{"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused_by_name(system, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        system.settings("operator")
+
+
+def test_an_empty_setting_is_a_missing_one(system, monkeypatch):
+    before = system.settings("operator")
+    monkeypatch.setenv("HEADRACE_OIDC_ISSUER", "")
+    assert system.settings("operator") == before
+    assert "issuer" in system.components
