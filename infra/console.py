@@ -1,5 +1,6 @@
 """How commands speak: results on stdout, everything else on stderr, plain when nobody looks."""
 
+import errno
 import json
 import re
 import sys
@@ -50,6 +51,7 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 CODES: dict[type[InfraError], Exit] = {
     SettingsError: Exit.USAGE,
     MissingTool: Exit.DEPENDENCY_DOWN,
@@ -74,11 +76,17 @@ def fail(sentence: str, code: Exit = Exit.FAILURE, hint: str | None = None) -> t
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Turns our own errors into one sentence and an exit code."""
+    """Turns our own errors, and what the machine refuses, into one sentence and an exit code."""
     try:
         yield
     except InfraError as error:
         code = next((code for kind, code in CODES.items() if isinstance(error, kind)), Exit.FAILURE)
         raise fail(str(error), code, error.hint) from None
+    except OSError as error:
+        # Of a full disk or a folder that is not ours nothing more need be known; anything else nobody foresaw.
+        if error.errno not in REFUSALS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        raise fail(f"{where}{error.strerror}", Exit.FAILURE, "headrace doctor") from None
     except KeyboardInterrupt:
         raise typer.Exit(Exit.INTERRUPTED) from None

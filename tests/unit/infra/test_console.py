@@ -1,13 +1,16 @@
 """Commands show text as it is: what strangers wrote neither becomes pictures nor steers the terminal."""
 
+import errno
 import json
+import os
 
 import pytest
+import typer
 from rich.color import ColorSystem
 from rich.table import Table
 from rich.text import Text
 
-from infra.console import PlainConsole, show_json, visible
+from infra.console import Exit, PlainConsole, clear_errors, show_json, visible
 
 HOSTILE = "\x1b]0;title\x1b\\ \x1b[2J \x9b31m \x07"
 
@@ -50,6 +53,19 @@ def test_json_is_one_line_of_the_same_value(capsys):
     told = capsys.readouterr().out
     assert json.loads(told) == value
     assert told.removesuffix("\n").isprintable()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_what_the_machine_refuses_is_one_sentence(capsys, code):
+    with pytest.raises(typer.Exit) as ended, clear_errors():
+        raise OSError(code, os.strerror(code), "/srv/state.json")
+    assert ended.value.exit_code == Exit.FAILURE
+    assert capsys.readouterr().err == f"/srv/state.json: {os.strerror(code)}\ntry: headrace doctor\n"
+
+
+def test_an_error_that_nobody_foresaw_is_not_hidden():
+    with pytest.raises(BrokenPipeError), clear_errors():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 def test_line_ends_and_tabs_are_harmless():
