@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from infra.errors import InfraError
+from infra.errors import InfraError, MissingTool
+from infra.login import FILE as LOGIN
 from infra.native import tools
 from infra.native.ports import free
 from infra.native.provider import Native
@@ -17,7 +18,8 @@ from infra.native.provider import Native
 OLDEST_PYTHON = (3, 11)
 GIB = 2**30
 DISK_GIB, MEMORY_GIB = 2.0, 2.0
-SECRETS = ("key.pem", "password", "signing.key", "ca.key", "clients.json", "people.json", "login.json")
+# What is for everybody to read beside the secrets; any other file there is for its owner only.
+PUBLIC = frozenset({"ca.pem", "cert.pem", "signing.pub"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,9 @@ def python(_: Native) -> Iterator[Finding]:
 
 
 def programs(system: Native) -> Iterator[Finding]:
-    """Maven is needed only until the servers are fetched."""
-    fetched = any(system.cache.glob("servers-*/complete"))
+    """Maven is needed only until all is fetched that is wanted today."""
     wanted: dict[str, Callable[[], object]] = {"java": tools.java, "platform": tools.machine}
+    fetched = is_fetched(system.cache)
     if not fetched:
         wanted["mvn"] = tools.maven
     for name, find in wanted.items():
@@ -63,6 +65,13 @@ def programs(system: Native) -> Iterator[Finding]:
             yield Finding(name, False, str(error), error.hint)
     if fetched:
         yield Finding("servers", True, f"fetched, in {system.cache}")
+
+
+def is_fetched(cache: Path) -> bool:
+    try:
+        return all((place / "complete").exists() for place in (tools.servers_in(cache), tools.pages_in(cache)))
+    except MissingTool:
+        return False
 
 
 def disk(system: Native) -> Iterator[Finding]:
@@ -105,9 +114,8 @@ def ports(system: Native) -> Iterator[Finding]:
 
 
 def secrets(system: Native) -> Iterator[Finding]:
-    readable = [
-        file for name in SECRETS for file in system.credentials.glob(f"*/{name}") if file.stat().st_mode & 0o077
-    ]
+    held = (*system.credentials.glob("*/*"), *(system.folder / "keys").glob("*"), system.folder / LOGIN)
+    readable = [file for file in held if file.is_file() and file.name not in PUBLIC and file.stat().st_mode & 0o077]
     for file in readable:
         yield Finding("secret", False, f"{file} can be read by others", f"chmod 600 {file}")
     if not readable:

@@ -85,7 +85,7 @@ def fetch(cache: Path) -> Servers:
 def assets(cache: Path) -> Path:
     """The folder of jars with what our pages are made of and is not ours; fetched once per cache."""
     cache.mkdir(parents=True, exist_ok=True)
-    place = cache / f"pages-{hashlib.sha256(PAGES.read_bytes()).hexdigest()[:16]}"
+    place = pages_in(cache)
     with (cache / "lock").open("w") as lock:
         flock(lock, LOCK_EX)
         if not (place / "complete").exists():
@@ -95,9 +95,16 @@ def assets(cache: Path) -> Path:
     return place
 
 
+def pages_in(cache: Path) -> Path:
+    return cache / f"pages-{hashlib.sha256(PAGES.read_bytes()).hexdigest()[:16]}"
+
+
+def servers_in(cache: Path) -> Path:
+    return cache / f"servers-{hashlib.sha256(POM.read_bytes() + machine().encode()).hexdigest()[:16]}"
+
+
 def fetched(cache: Path) -> Servers:
-    wanted = hashlib.sha256(POM.read_bytes() + machine().encode()).hexdigest()[:16]
-    place = cache / f"servers-{wanted}"
+    place = servers_in(cache)
     servers = Servers(place / "kafka", place / "postgres")
     if not (place / "complete").exists():
         shutil.rmtree(place, ignore_errors=True)
