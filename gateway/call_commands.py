@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from ssl import create_default_context
@@ -51,15 +51,33 @@ def call(  # noqa: PLR0917  # typer takes arguments by name
     declared = discover().get(domain)
     if declared is None:
         raise fail(f"there is no domain {domain}: {', '.join(discover())}", Exit.NOT_FOUND)
-    path = address(declared, what, id, version)
+    check(id, key, *(where or ()))
+    path = address(declared, what, id, version) + query(where or ())
     body = sent(file) if what in declared.commands else None
-    headers = {"if-match": f'"{if_match}"' if if_match else None, "idempotency-key": f'"{key}"' if key else None}
-    query = f"?{urlencode(dict(one.split('=', 1) for one in where if '=' in one))}" if where else ""
+    # An empty key or a version 0 is not taken for none: whoever asked for a condition must not act without it.
+    given = {"if-match": if_match, "idempotency-key": key}
     with clear_errors():
-        status, answer = exchange(here(), path + query, body, {name: value for name, value in headers.items() if value})
+        headers = {name: f'"{value}"' for name, value in given.items() if value is not None}
+        status, answer = exchange(here(), path, body, headers)
     if status >= 400:
         raise refused(status, answer)
     out.print(answer, markup=False)
+
+
+def check(*given: str | None) -> None:
+    """Raises `typer.Exit` for what can stand in no address and no header."""
+    for text in given:
+        if text is not None and not text.isprintable():
+            raise fail(f"{text!r} has characters that can't be sent", Exit.USAGE)
+
+
+def query(where: Sequence[str]) -> str:
+    """The filters of a list. Raises `typer.Exit` for what is none: without it the list would be another."""
+    pairs = [one.partition("=") for one in where]
+    for name, sign, _ in pairs:
+        if not sign:
+            raise fail(f"{name} is no filter: --where name=value", Exit.USAGE)
+    return f"?{urlencode([(name, value) for name, _, value in pairs])}" if pairs else ""
 
 
 def address(domain: Domain, what: str, id: str | None, version: int | None) -> str:
@@ -97,7 +115,8 @@ def exchange(system: Native, path: str, body: bytes | None, headers: Mapping[str
     connection = HTTPSConnection(parts.hostname or "", parts.port, timeout=SECONDS, context=context)
     try:
         kind = {"content-type": "application/json"} if body is not None else {}
-        connection.request("GET" if body is None else "POST", path, body, {**kind, **headers, **bearer})
+        told = {name: value.encode() for name, value in {**kind, **headers, **bearer}.items()}
+        connection.request("GET" if body is None else "POST", path, body, told)
         answer = connection.getresponse()
         return answer.status, answer.read(LARGEST).decode()
     except (OSError, HTTPException, UnicodeDecodeError) as error:
