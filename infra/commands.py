@@ -119,6 +119,7 @@ def show_realm(
     """Print the realm with which Keycloak is an issuer for this system, as JSON to import."""
     with clear_errors():
         system = here()
+        system.issue(OPERATOR)  # Keycloak may be told of a system before its first start
         place = console or f"https://127.0.0.1:{system.state.port(f'{CONSOLE}.api')}"
         show_json(realm(system.plan, system.settings(OPERATOR).oidc_audience, place.rstrip("/")))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from infra import databases, notes
-from infra.errors import StartFailed
+from infra.errors import NotRunning, StartFailed
 from infra.native import clients, kafka, postgres, tools
 from infra.native.processes import own, plain_environment, ready_reason, told
 from infra.native.state import State
@@ -87,6 +87,8 @@ class Native:
 
     def down(self, say: Say = silent, only: Collection[str] | None = None) -> None:
         """Ends what `up` started, and nothing else: the front door first, the servers last. The data stays."""
+        if not self.folder.exists():
+            return
         with self.state.locked():
             if only is None:
                 self._supervisor.end_forgotten(last=SERVERS)
@@ -120,7 +122,12 @@ class Native:
         }
 
     def settings(self, principal: str) -> Settings:
-        """The settings with which this process acts as a principal. Raises `SettingsError`."""
+        """The settings with which this process acts as a principal. Raises `SettingsError`.
+
+        Before the first `up` there are none (`NotRunning`): a command in a wrong folder must not begin a system there.
+        """
+        if not self.credentials.exists():
+            raise NotRunning(f"there is no system in {self.folder.parent}", "headrace up")
         self.issue(principal)
         values = told(self.state, self.credentials / principal, self.plan, principal)
         return made(**{name.removeprefix("HEADRACE_").lower(): value for name, value in values.items()})

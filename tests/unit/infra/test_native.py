@@ -1,15 +1,17 @@
-"""What a person chooses in the environment reaches every process, or is refused by name."""
+"""What a person chooses in the environment reaches every process, or is refused by name; and where a system begins."""
 
 import pytest
 
-from infra.errors import SettingsError
+from infra.errors import NotRunning, SettingsError
 from infra.native import Native
 from infra.plan import own
 
 
 @pytest.fixture
 def system(tmp_path):
-    return Native(tmp_path / ".headrace", own())
+    system = Native(tmp_path / ".headrace", own())
+    system.issue("operator")
+    return system
 
 
 @pytest.mark.parametrize(
@@ -33,3 +35,12 @@ def test_an_empty_setting_is_a_missing_one(system, monkeypatch):
     monkeypatch.setenv("HEADRACE_OIDC_ISSUER", "")
     assert system.settings("operator") == before
     assert "issuer" in system.components
+
+
+def test_nothing_but_up_begins_a_system(tmp_path):
+    system = Native(tmp_path / ".headrace", own())
+    with pytest.raises(NotRunning, match=f"there is no system in {tmp_path}"):
+        system.settings("operator")
+    system.down()
+    assert [part.state for part in system.status()] == ["stopped"] * len(system.components)
+    assert not system.folder.exists()
