@@ -64,9 +64,13 @@ class Issuer:
         connection = HTTPSConnection(parts.hostname or "", parts.port, timeout=SECONDS, context=self._tls)
         try:
             connection.request(method, parts.path, body, {"accept": "application/json", **headers})
-            answer = orjson.loads(connection.getresponse().read(LARGEST))
+            found = connection.getresponse()
+            answer = orjson.loads(found.read(LARGEST))
         except (OSError, HTTPException, ValueError) as error:
             raise NotRunning(f"the token issuer does not answer: {error}", "headrace up") from None
         finally:
             connection.close()
+        if found.status >= 500:
+            # That is no refusal: whoever is logged in stays so, and asks again later.
+            raise NotRunning(f"the token issuer answers {found.status}", "headrace up")
         return answer if isinstance(answer, dict) else {}

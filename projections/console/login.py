@@ -94,6 +94,9 @@ class Login:
                 found = orjson.loads(await answer.content.read(LARGEST))
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise unavailable(error) from None
+        if answer.status >= 500:
+            # That is no refusal: who is logged in stays so.
+            raise unavailable(IssuerUnavailable(f"it answers {answer.status}"))
         return found if isinstance(found, dict) else {}
 
     def _session(self) -> aiohttp.ClientSession:
