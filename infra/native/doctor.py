@@ -1,6 +1,5 @@
 """Looks for what would keep the system from starting, and names what mends it."""
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -91,12 +90,10 @@ def memory(system: Native) -> Iterator[Finding]:
 def half_written(system: Native) -> Iterator[Finding]:
     """Drafts are thrown away by the next `up`; what can't be read is for a person to decide."""
     file, home = system.state.file, system.folder / "postgres"
-    try:
-        if file.exists():
-            json.loads(file.read_text())
+    if system.state.broken:
+        yield Finding("state", False, f"{file} can't be read", f"rm {file}, then headrace up")
+    else:
         yield Finding("state", True, str(file) if file.exists() else "none yet")
-    except ValueError:
-        yield Finding("state", False, f"{file} is not JSON", f"rm {file}, then headrace up")
     if home.is_symlink() and not home.exists():
         yield Finding("postgres data", False, f"{home.readlink()} is gone", f"rm {home}, and start empty")
     for draft in (*system.folder.glob("*/*.draft"), *broken_fetches(system.cache)):

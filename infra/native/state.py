@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import BaseModel, Field, ValidationError
 
 from infra.native.ports import free, free_port
 from infra.pki import write
 
 LEFTOVER_SECONDS = 1.0
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Kept(BaseModel):
+    """What the file holds: a port by each name, and of each process its pid and birth."""
+
+    ports: dict[str, int] = Field(default_factory=dict)
+    processes: dict[str, tuple[int, str]] = Field(default_factory=dict)
 
 
 class State:
@@ -34,10 +42,21 @@ class State:
 
     def read(self) -> dict[str, Any]:
         """What is kept; nothing when the file is broken, which `doctor` names."""
-        kept: dict[str, Any] = {"ports": {}, "processes": {}}
-        with suppress(FileNotFoundError, ValueError, TypeError):
-            kept |= json.loads(self.file.read_text())
-        return kept
+        kept = Kept()
+        with suppress(FileNotFoundError, ValidationError):
+            kept = Kept.model_validate_json(self.file.read_bytes())
+        return kept.model_dump()
+
+    @property
+    def broken(self) -> bool:
+        """Whether there is a file that nothing can be made of."""
+        try:
+            Kept.model_validate_json(self.file.read_bytes())
+        except FileNotFoundError:
+            return False
+        except ValidationError:
+            return True
+        return False
 
     @contextmanager
     def changing(self) -> Iterator[dict[str, Any]]:

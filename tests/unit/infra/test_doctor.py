@@ -1,4 +1,4 @@
-"""The doctor finds what it is for: a secret that others can read, and a tool that `up` will want."""
+"""The doctor finds what it is for: a secret that others can read, a tool that is wanted, a state that is broken."""
 
 import shutil
 
@@ -6,7 +6,7 @@ import pytest
 
 from infra.errors import MissingTool
 from infra.native import Native, tools
-from infra.native.doctor import PUBLIC, programs, secrets
+from infra.native.doctor import PUBLIC, examine, programs, secrets
 from infra.pki import write
 from infra.plan import own
 
@@ -47,3 +47,17 @@ def test_maven_is_wanted_while_anything_of_today_is_not_fetched(system, monkeypa
     wanted = tools.servers_in(system.cache) if lacks == "servers" else tools.pages_in(system.cache)
     wanted.rename(wanted.with_name(f"{lacks}-of-before"))
     assert [finding.well for finding in programs(system) if finding.name == "mvn"] == [False]
+
+
+NOT_JSON, NO_OBJECT = ("{", "\x00"), ("[]", "42")
+NO_PORTS, NO_PROCESSES = ("null", '{"gateway.api": "x"}'), ("[]", '{"kafka": 1}', '{"kafka": ["x", 1]}')
+WRONG = (*(f'{{"ports": {one}}}' for one in NO_PORTS), *(f'{{"processes": {one}}}' for one in NO_PROCESSES))
+
+
+@pytest.mark.parametrize("content", [*NOT_JSON, *NO_OBJECT, *WRONG])
+def test_a_state_that_nothing_can_be_made_of_is_named_and_counts_as_none(system, content):
+    write(system.state.file, content.encode())
+    assert [finding.well for finding in examine(system) if finding.name == "state"] == [False]
+    assert (system.state.ports, system.state.known()) == ({}, [])
+    system.down()
+    assert system.status_json()["gateway_url"] is None
