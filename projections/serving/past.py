@@ -49,7 +49,7 @@ class Past:
 
     def __init__(self, domain: Domain, store: EventStore, skipped: Skipped = nothing, most: int = MOST_EVENTS) -> None:
         self._domain, self._store, self._skipped, self._most = domain, store, skipped, most
-        self._kept: OrderedDict[tuple[str, int], Folded] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, frozenset[int]], Folded] = OrderedDict()
         self._turn, self._waiting = asyncio.Lock(), 0
 
     async def one(self, view: AnyView, key: str, moment: datetime) -> tuple[Row | None, int]:
@@ -103,7 +103,9 @@ class Past:
             self._waiting -= 1
 
     async def _folded(self, view: AnyView, position: int) -> Folded:
-        name = (view.name, position)
+        # A fold of before a person took an event out is not the past that is answered from then on.
+        skipped = await self._skipped(view)
+        name = (view.name, position, skipped)
         if name in self._kept:
             self._kept.move_to_end(name)
             return self._kept[name]
@@ -111,7 +113,7 @@ class Past:
             told = f"a view is folded from at most {self._most} events, and until then there were {position}"
             raise BeyondReach(told)
         bounds = dict.fromkeys(range(self._domain.partitions), position)
-        refold = Refold(self._domain, view, self._store, bounds, await self._skipped(view))
+        refold = Refold(self._domain, view, self._store, bounds, skipped)
         rows = await refold.rows(lambda _: True)
         weight = sum(len(row.model_dump_json()) for row in rows.values())
         folded = self._kept[name] = Folded({key: rows[key] for key in ordered(rows)}, weight)

@@ -91,6 +91,20 @@ async def test_a_fold_is_kept(store, monkeypatch):
     assert await past.page(COUNTRIES, {}, Place(), 10, now) == first
 
 
+async def test_a_fold_of_before_an_event_was_left_out_is_not_answered_with(store):
+    taken_out = set()
+
+    async def skipped(_):
+        return frozenset(taken_out)
+
+    past, now = Past(domain, store, skipped), datetime.now(UTC)
+    before, _ = await past.page(COUNTRIES, {}, Place(), 10, now)
+    taken_out.add(1)  # the order 0, of France
+    after, _ = await past.page(COUNTRIES, {}, Place(), 10, now)
+    assert {row.country: row.orders for row in before} == {"EIRE": 4, "France": 4}
+    assert {row.country: row.orders for row in after} == {"EIRE": 4, "France": 3}
+
+
 async def test_questions_that_would_wait_too_long_are_turned_away(store):
     past, now = Past(domain, store), datetime.now(UTC)
     async with past._turn:
