@@ -26,7 +26,8 @@ FILE = "login.json"
 CLIENT = "headrace-cli"
 PATIENCE_SECONDS = 300.0
 EARLY_SECONDS = 30
-ANSWER = b"You are logged in. This window can be closed."
+# Whether it went well is not known yet: the answer may be a refusal, or none to what was asked.
+ANSWER = b"Go back to the command line, which says what came of it. This window can be closed."
 Show = Callable[[str], object]
 
 
