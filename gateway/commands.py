@@ -33,10 +33,13 @@ Folder = Annotated[Path, typer.Option("--folder", help="Where the recorded docum
 @api.command("record")
 def record(folder: Folder = FOLDER) -> None:
     """Keep the OpenAPI document of each version."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, described in documents().items():
-        file(folder, number).write_text(text(described), encoding="utf-8")
-        out.print(str(file(folder, number)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, described in documents().items():
+            file(folder, number).write_text(text(described), encoding="utf-8")
+            out.print(str(file(folder, number)))
+    except OSError as error:
+        raise fail(f"{folder}: {error.strerror}", Exit.USAGE) from None
 
 
 @api.command("check")
@@ -50,8 +53,11 @@ def check(
         raise fail(f"there is no document in {folder}", Exit.NOT_FOUND, "headrace api record")
     current = documents()
     for kept in recorded:
-        number = int(kept.stem.removeprefix("v"))
-        found += changes(json.loads(kept.read_text(encoding="utf-8")), current.get(number, {"paths": {}}))
+        try:
+            number, promised = int(kept.stem.removeprefix("v")), json.loads(kept.read_text(encoding="utf-8"))
+            found += changes(promised, current.get(number, {"paths": {}}))
+        except (ValueError, TypeError, AttributeError, KeyError):
+            raise fail(f"{kept} is no document that was recorded", Exit.USAGE) from None
     if as_json:
         show_json([*map(asdict, found)])
     else:

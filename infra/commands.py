@@ -20,6 +20,7 @@ from infra.login import Login
 from infra.native import Native, here
 from infra.native.doctor import examine
 from infra.native.listeners import listeners
+from infra.native.processes import CHOSEN, unheard
 from infra.plan import CONSOLE, KAFKA_UI, OPERATOR
 
 app = typer.Typer()
@@ -34,6 +35,8 @@ def up(as_json: AsJson = False) -> None:
     """Start what does not run, and wait until it is ready."""
     with clear_errors():
         system = here()
+        if unknown := unheard():
+            err.print(f"no process is told {', '.join(unknown)}; it can be told {', '.join(CHOSEN)}", style="yellow")
         with err.status("starting") if err.is_terminal else err.capture():
             system.up()
     show(system, as_json)

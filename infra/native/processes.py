@@ -11,7 +11,22 @@ from infra.native.state import State
 from infra.plan import Plan, Process
 
 ISSUER = "HEADRACE_OIDC_ISSUER"
-CHOSEN = ("HEADRACE_PROJECTION_LANE", "HEADRACE_VERIFY_RATE", ISSUER)  # what a person may choose for all processes
+# What a person may choose for all processes.
+CHOSEN = (
+    ISSUER,
+    "HEADRACE_OIDC_AUDIENCE",
+    "HEADRACE_TENANT",
+    "HEADRACE_LOG_LEVEL",
+    "HEADRACE_DRAIN_SECONDS",
+    "HEADRACE_IDEMPOTENCY_HOURS",
+    "HEADRACE_SNAPSHOT_EVERY",
+    "HEADRACE_HOT_AGGREGATES",
+    "HEADRACE_PROJECTION_LANE",
+    "HEADRACE_VERIFY_RATE",
+    "HEADRACE_QUOTAS",
+    "HEADRACE_PROXIES",
+    "HEADRACE_ORIGINS",
+)
 
 
 def told(state: State, credentials: Path, plan: Plan, principal: str, process: Process | None = None) -> dict[str, str]:
@@ -36,6 +51,11 @@ def told(state: State, credentials: Path, plan: Plan, principal: str, process: P
         if process.asks:
             settings["HEADRACE_SERVICES"] = json.dumps(services(state, plan, process.asks))
     return settings
+
+
+def unheard() -> list[str]:
+    """Settings in our environment that reach no process."""
+    return sorted(name for name in os.environ if name.startswith("HEADRACE_") and name not in CHOSEN)
 
 
 def own(plan: Plan) -> tuple[Process, ...]:

@@ -1,6 +1,7 @@
 """Starts, stops and shows the system on this machine."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import psycopg
 from infra import databases, notes
 from infra.errors import NotRunning, StartFailed
 from infra.native import clients, kafka, postgres, tools
-from infra.native.processes import own, plain_environment, ready_reason, told
+from infra.native.processes import CHOSEN, own, plain_environment, ready_reason, told
 from infra.native.state import State
 from infra.native.status import CRASHED, RUNNING, STOPPED, WAITING, ComponentStatus
 from infra.native.supervisor import Supervisor
@@ -130,7 +131,9 @@ class Native:
             raise NotRunning(f"there is no system in {self.folder.parent}", "headrace up")
         self.issue(principal)
         values = told(self.state, self.credentials / principal, self.plan, principal)
-        return made(**{name.removeprefix("HEADRACE_").lower(): value for name, value in values.items()})
+        # What stands in the environment is taken from there, and may be JSON.
+        given = {name: value for name, value in values.items() if name not in CHOSEN or name not in os.environ}
+        return made(**{name.removeprefix("HEADRACE_").lower(): value for name, value in given.items()})
 
     def create_database(self, database: Database) -> None:
         """A database and its roles, also outside the plan."""

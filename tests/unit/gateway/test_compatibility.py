@@ -153,3 +153,14 @@ def test_the_command_says_what_breaks(tmp_path):
     found = runner.invoke(app, ["api", "check", "--json", "--folder", str(tmp_path)])
     assert found.exit_code == 5
     assert json.loads(found.stdout) == [{"path": "/v1/orders/gone", "what": "is gone", "breaking": True}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("v1.json", "{"), ("v1.json", "{}"), ("v1.json", "[]"), ("v1.json", "7"), ("vx.json", "{}")]
+)
+def test_what_was_never_recorded_is_named(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    found = CliRunner().invoke(app, ["api", "check", "--folder", str(tmp_path)])
+    assert (found.exit_code, isinstance(found.exception, SystemExit)) == (2, True)
+    assert name in found.stderr
+    assert CliRunner().invoke(app, ["api", "record", "--folder", str(tmp_path / name)]).exit_code == 2

@@ -4,7 +4,9 @@ import pytest
 
 from infra.errors import NotRunning, SettingsError
 from infra.native import Native
+from infra.native.processes import CHOSEN, unheard
 from infra.plan import own
+from infra.settings import Settings
 
 
 @pytest.fixture
@@ -35,6 +37,15 @@ def test_an_empty_setting_is_a_missing_one(system, monkeypatch):
     monkeypatch.setenv("HEADRACE_OIDC_ISSUER", "")
     assert system.settings("operator") == before
     assert "issuer" in system.components
+
+
+def test_what_a_person_chooses_reaches_every_process_and_what_does_not_is_known(system, monkeypatch):
+    monkeypatch.setenv("HEADRACE_QUOTAS", '{"read": "7/1"}')
+    monkeypatch.setenv("HEADRACE_PROJECTON_LANE", "direct")
+    assert system.settings("operator").quotas == {"read": (7, 1)}
+    assert "HEADRACE_PROJECTON_LANE" in unheard()
+    assert not set(unheard()) & set(CHOSEN)
+    assert {name.removeprefix("HEADRACE_").lower() for name in CHOSEN} <= Settings.model_fields.keys()
 
 
 def test_nothing_but_up_begins_a_system(tmp_path):
