@@ -87,7 +87,7 @@ async def problems() -> AsyncIterator[None]:
     except Refused as error:
         raise Problem(409, "refused", error.detail, code=error.code) from None
     except WrongExpectedVersion as error:
-        raise Problem(412, "precondition-failed", str(error), actual_version=error.actual) from None
+        raise Problem(412, "precondition-failed", stands(error.actual), actual_version=error.actual) from None
     except IdempotencyConflict:
         raise Problem(422, "idempotency-conflict", "this Idempotency-Key was used for another command") from None
     except InvalidEvent as error:
@@ -101,3 +101,8 @@ async def problems() -> AsyncIterator[None]:
     except EventStoreError as error:
         slug = "key-missing" if isinstance(error, KeyMissing) else "internal-error"
         raise Problem(500, slug, "the event store failed") from error
+
+
+def stands(version: int) -> str:
+    """Why nothing was done upon a version that is not there; what was asked for, its caller knows."""
+    return f"the stream is at version {version}" if version else "nothing was recorded under this id"

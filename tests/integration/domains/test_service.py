@@ -121,7 +121,11 @@ async def test_a_version_that_is_stale_is_refused(doors):
         status, headers, problem = await doors.call("POST", "/v1/orders/1/cancel", cancel, **{"if-match": tag})
         assert (status, headers["Content-Type"]) == (412, "application/problem+json")
         assert problem["type"] == "/problems/precondition-failed"
-    assert (await doors.call("POST", "/v1/orders/1/place", PLACE, **{"if-none-match": "*"}))[0] == 412
+        assert "(" not in problem["detail"]  # nothing of what is said inside
+    status, _, problem = await doors.call("POST", "/v1/orders/1/place", PLACE, **{"if-none-match": "*"})
+    assert (status, problem["detail"], problem["actual_version"]) == (412, "the stream is at version 1", 1)
+    status, _, problem = await doors.call("POST", "/v1/orders/none/cancel", cancel, **{"if-match": '"1"'})
+    assert (status, problem["detail"], problem["actual_version"]) == (412, "nothing was recorded under this id", 0)
     assert (await doors.call("POST", "/v1/orders/1/cancel", cancel, **{"if-match": '"1"'}))[0] == 201
 
 
