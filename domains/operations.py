@@ -139,7 +139,7 @@ class Desk:
             return self._answered(asked, BROKEN)
 
     def _answered(self, asked: Asked, problem: Problem) -> Answer:
-        path = f"/v1/{self.domain.name}/{asked.id}/{asked.command}"
+        path = f"/v{asked.form}/{self.domain.name}/{asked.id}/{asked.command}"
         return Answer(problem.status_code, {}, problem.body(path))
 
 

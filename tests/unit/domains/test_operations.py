@@ -100,7 +100,14 @@ async def test_what_the_business_refuses_is_the_answer(desk):
     await desk.do(desk.publish.records[0][1])
     told = await answer(desk, id)
     assert (told["status"], told["body"]["type"], told["body"]["code"]) == (409, "/problems/refused", "unknown-order")
-    assert told["body"]["request_id"] == "r-1"
+    assert (told["body"]["request_id"], told["body"]["instance"]) == ("r-1", "/v1/orders/7/cancel")
+
+
+async def test_a_problem_names_the_address_that_was_asked(desk):
+    cancel = asked({"cancelled_at": "2010-12-02T00:00:00Z"}, "cancel", form=2)
+    id = await desk.accept(cancel, "ann")
+    await desk.do(desk.publish.records[0][1])
+    assert (await answer(desk, id))["body"]["instance"] == "/v2/orders/7/cancel"
 
 
 async def test_what_the_domain_did_not_foresee_is_an_answer_without_what_broke(desk, monkeypatch, caplog):
