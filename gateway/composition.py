@@ -25,7 +25,8 @@ LONGEST_KEY = 256
 JSON = b"application/json"
 HEADERS: Headers = [(b"content-type", JSON), (b"cache-control", b"private, no-cache")]
 # What a service's answer means for the part; any other one is no answer.
-STATES = {403: "forbidden", 404: "missing", 503: "late", 504: "late"}
+STATES = {403: "forbidden", 404: "missing", 504: "late"}
+NOT_YET = b"/problems/not-yet-consistent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ async def answered(upstream: Upstream, request: bytes, seconds: float) -> tuple[
                 raise BadAnswer("the part is too large")
         status, headers = connection.status, dict(connection.headers)
     if status != 200 or headers.get(b"content-type") != JSON:
-        return STATES.get(status, "unavailable"), b"", b""
+        late = status == 503 and NOT_YET in body
+        return "late" if late else STATES.get(status, "unavailable"), b"", b""
     return "ok", age(headers.get(b"data-age", b"")), b',"data":' + body
 
 

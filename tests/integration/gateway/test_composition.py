@@ -69,6 +69,11 @@ def found(body):
     return head + b"content-length: %d\r\n\r\n" % len(body) + body
 
 
+def refused(slug):
+    body = b'{"type":"/problems/%s"}' % slug.encode()
+    return b"HTTP/1.1 503 No\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
 async def test_a_key_that_no_view_has_is_refused(post):
     answer, problem = await post.ask(path=f"/v1/customers/{'x' * 257}/overview")
     assert (answer.status, problem["type"]) == (422, "/problems/invalid-key")
@@ -106,7 +111,10 @@ async def test_the_parts_are_asked_at_once_with_the_callers_token_and_key(post, 
         ((b"nonsense\r\n\r\n",), "unavailable"),
         ((b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n",), "unavailable"),
         ((b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",), "missing"),
-        ((b"HTTP/1.1 503 Not yet\r\ncontent-length: 0\r\n\r\n",), "late"),
+        ((b"HTTP/1.1 504 Too late\r\ncontent-length: 0\r\n\r\n",), "late"),
+        ((refused("not-yet-consistent"),), "late"),
+        ((refused("views-unavailable"),), "unavailable"),
+        ((refused("temporary-reduced-capacity"),), "unavailable"),
         ((b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2\r\n\r\n{}",), "unavailable"),
     ],
 )
