@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_network
 
 import aiohttp
 import pytest
@@ -23,10 +24,15 @@ class Gateways:
         self.world, self.settings_of, self.client, self.domains = world, settings_of, client, domains
         self.told, self.doors = [], []
 
-    async def start(self, stack, count, **quotas):
+    async def start(self, stack, count, proxies=(), **quotas):
         made = [self.settings_of("gateway") for _ in range(count)]
         peers = [f"https://127.0.0.1:{one.health_port}" for one in made]
-        told = {"oidc_issuer": self.world.address, "services": self.world.settings.services, "peers": tuple(peers)}
+        told = {
+            "oidc_issuer": self.world.address,
+            "services": self.world.settings.services,
+            "peers": tuple(peers),
+            "proxies": proxies,
+        }
         given = {kind: tuple(map(int, quota.split("/"))) for kind, quota in quotas.items()}
         self.told = [one.model_copy(update={**told, "quotas": given}) for one in made]
         for settings in self.told:
@@ -134,6 +140,14 @@ async def test_strangers_are_counted_by_address_and_do_not_hold_up_who_has_a_tok
         assert [(await doors.ask(0, headers=headers)).status for _ in range(7)] == [401] * 5 + [429] * 2
         assert (await doors.ask(0, path="/openapi.json")).status == 429
         assert (await doors.ask(0)).status == 200
+
+
+@pytest.mark.parametrize(("proxies", "second"), [((), 429), ((ip_network("127.0.0.0/8"),), 401)])
+async def test_who_a_stranger_is_says_a_proxy_that_is_configured_and_nobody_else(gateways, proxies, second):
+    async with gateways(1, proxies=proxies, stranger="1/60") as doors:
+        for address, status in (("192.0.2.1", 401), ("192.0.2.1", 429), ("192.0.2.2", second)):
+            headers = {"authorization": "Bearer nonsense", "x-forwarded-for": f"evil, {address}"}
+            assert (await doors.ask(0, headers=headers)).status == status
 
 
 async def test_leases_are_for_gateways_only(gateways, settings_of, world):
