@@ -67,7 +67,9 @@ class Side:
 
     @property
     def choices(self) -> list["Side"]:
-        """The alternatives of a union; one for anything else."""
+        """The alternatives of a union, or of a list of types; one for anything else."""
+        if isinstance(kinds := self.get("type"), list):
+            return [Side({**self.schema, "type": kind}, self.document) for kind in kinds]
         union = self.get("anyOf") or self.get("oneOf")
         return [self.at(each) for each in union] if union else [self]
 

@@ -74,6 +74,9 @@ def compare_parameters(old: Operation, new: Operation, place: str) -> Iterator[C
         else:
             if after["required"] and not before["required"]:
                 yield Change(spot, "must be there now", True)
+            for word in ("style", "explode"):
+                if before.get(word) != after.get(word):
+                    yield Change(spot, f"{word} was {before.get(word)}, is {after.get(word)}", True)
             yield from compare(old.side(before["schema"]), new.side(after["schema"]), spot)
 
 

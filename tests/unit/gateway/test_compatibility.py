@@ -33,9 +33,17 @@ def add_parameter(new, required):
     )
 
 
+def page_of(new):
+    return new["paths"][PAGE]["get"]["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
+
+
 def row_of(new):
-    answer = new["paths"][PAGE]["get"]["responses"]["200"]["content"]["application/json"]
-    return answer["schema"]["properties"]["items"]["items"]
+    return page_of(new)["items"]["items"]
+
+
+def next_of(new):
+    assert page_of(new)["next"]["type"] == ["string", "null"]
+    return page_of(new)["next"]
 
 
 BREAKING = {
@@ -45,6 +53,7 @@ BREAKING = {
     "a parameter must be there": lambda new: add_parameter(new, True),
     "a parameter became necessary": lambda new: parameter(new, PAGE, "status").update(required=True),
     "a parameter takes less": lambda new: parameter(new, PAGE, "limit")["schema"].update(maximum=100),
+    "a parameter is written otherwise": lambda new: parameter(new, PAGE, "fields").update(explode=True),
     "a field of a body is gone": lambda new: schema(new, "PlaceOrderV2")["properties"].pop("country"),
     "a new field of a body must be there": lambda new: (
         schema(new, "PlaceOrderV2")["properties"].update(terms={"type": "string"}),
@@ -65,6 +74,9 @@ BREAKING = {
     "a field of an answer may be missing": lambda new: schema(new, "OrderV2")["required"].remove("total"),
     "a field of an answer has another type": lambda new: schema(new, "OrderV2")["properties"].update(
         country={"type": "integer"}
+    ),
+    "a field of an answer may be nothing": lambda new: schema(new, "OrderV2")["properties"].update(
+        country={"type": ["string", "null"]}
     ),
     "an answer has values that nobody knows": lambda new: schema(new, "OrderV2")["properties"]["status"]["enum"].append(
         "lost"
@@ -104,6 +116,7 @@ SAFE = {
         schema(new, "OrderV2")["properties"].update(weight={"type": "integer"}),
         schema(new, "OrderV2")["required"].append("weight"),
     ),
+    "a field of an answer is always there": lambda new: next_of(new).update(type="string"),
     "a form of an answer, and the parameter that asks for it": lambda new: (
         add_parameter(new, False),
         row_of(new)["anyOf"].append({"type": "string", **ASKED}),
