@@ -31,6 +31,7 @@ from gateway.schemas import (
     several,
 )
 
+IF_CHANGED = parameter("If-None-Match", "header", KNOWN)
 GONE = "This version is deprecated; answers say until when it is served."
 
 
@@ -120,13 +121,21 @@ def composed(domain: Domain, one: Composition, domains: Mapping[str, Domain]) ->
         parts[part.name] = {"type": "object", "required": ["status"], "properties": told}
     shape = {"type": "object", "required": list(parts), "properties": parts}
     body = {"type": "object", "required": ["key", "parts"], "properties": {"key": TEXT, "parts": shape}}
+    told = answered("200", "the parts that came in time", json_of(body), "ETag") | unchanged("ETag")
     refused = refusals("400", "401", "403", "422", "429", "503")
     return {
         **named(f"{domain.name}.{one.things}.{one.name}", f"The {one.name} of one of the {one.things}", domain.name),
         "security": [{"token": [f"{domain.name}:read"]}],
-        "parameters": [parameter("key", "path", KEY), *headers_of(QUERY_HEADERS)],
-        "responses": answered("200", "the parts that came in time", json_of(body)) | refused,
+        "parameters": [parameter("key", "path", KEY), IF_CHANGED, *headers_of(QUERY_HEADERS)],
+        "responses": told | refused,
     }
+
+
+def unchanged(*headers: str) -> Told:
+    """What is answered to who has it already."""
+    told = answered("304", "what there is, you have", {}, *headers)
+    told["304"][ASKED_WITH] = "If-None-Match"
+    return told
 
 
 def named(name: str, summary: str, tag: str, security: list[Told] | None = None) -> Told:
@@ -240,12 +249,8 @@ class Part:
 
     def _read(self, view: View[Any, Any], name: str, parameters: list[Told], schema: Told, *more: str) -> Told:
         """A question whose answer may be known already."""
-        asked = self._query(
-            view, name, [*parameters, parameter("If-None-Match", "header", KNOWN)], json_of(schema), *more
-        )
-        unchanged = answered("304", "what there is, you have", {}, "ETag", "Data-Age", "Data-Position")
-        unchanged["304"][ASKED_WITH] = "If-None-Match"
-        asked["responses"] |= unchanged
+        asked = self._query(view, name, [*parameters, IF_CHANGED], json_of(schema), *more)
+        asked["responses"] |= unchanged("ETag", "Data-Age", "Data-Position")
         return asked
 
     def _changes(self, view: View[Any, Any]) -> dict[str, Any]:

@@ -62,7 +62,10 @@ def test_what_is_asked_with_get_is_asked_with_head_and_answered_without_a_body()
 def test_outcomes_and_compositions_are_described_with_the_first_version():
     for name in ("openapi", "openapi-v1", "openapi-orders"):
         paths = OPENAPI[name]["paths"]
-        assert "200" in paths["/v1/customers/{key}/overview"]["get"]["responses"]
+        overview = paths["/v1/customers/{key}/overview"]["get"]
+        assert {"200", "304"} <= overview["responses"].keys()
+        assert "ETag" in overview["responses"]["200"]["headers"]
+        assert "If-None-Match" in {one["name"] for one in overview["parameters"]}
         assert {"200", "204"} <= paths["/v1/operations/{id}/stream"]["get"]["responses"].keys()
     assert not {"/v1/operations/{id}", "/v1/customers/{key}/overview"} & OPENAPI["openapi-v2"]["paths"].keys()
 
