@@ -51,6 +51,10 @@ if found():
             await page.go(f"{world.url}/docs")
             await page.until("document.querySelectorAll('.opblock').length > 5")
             assert "/v1/parcels/{id}/send" in await page.ask("document.body.innerText.replaceAll('\\u200b', '')")
+            # White on a colour that lies behind it: nothing of ours may lie between.
+            badges = "[...document.querySelectorAll('.info .version')].map(one => getComputedStyle(one).background)"
+            assert len({*await page.ask(badges)}) == 1
+            assert (await page.ask(badges))[0].startswith("rgba(0, 0, 0, 0)")
             hosts = "[...new Set(performance.getEntriesByType('resource').map(one => new URL(one.name).host))]"
             assert await page.ask(hosts) == [urlsplit(world.url).netloc]
             if PICTURES:
