@@ -12,8 +12,8 @@ ALLOWED = (
     b"traceparent, x-request-id"
 )
 EXPOSED = (
-    b"consistency-token, data-age, data-position, etag, link, location, preference-applied, ratelimit, "
-    b"ratelimit-policy, retry-after, x-request-id"
+    b"allow, consistency-token, data-age, data-parked, data-position, date, deprecation, etag, link, location, "
+    b"preference-applied, ratelimit, ratelimit-policy, retry-after, sunset, www-authenticate, x-request-id"
 )
 VARY = (b"vary", b"origin")
 PREFLIGHT = [

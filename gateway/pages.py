@@ -8,6 +8,7 @@ from gateway.documents import CACHED
 from infra.web import Application, Problem
 from infra.web.catalogue import PROBLEMS
 
+HEADERS = {**CACHED, "content-security-policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"}
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -26,7 +27,7 @@ def add(app: Application) -> None:
         text = page(request.path_params["slug"])
         if text is None:
             raise Problem(404, "not-found", "there is no problem of this name")
-        return Response(text, headers=CACHED, media_type="text/html; charset=utf-8")
+        return Response(text, headers=HEADERS, media_type="text/html; charset=utf-8")
 
     app.add_route("/problems/{slug}", problems, methods=["GET"])
 

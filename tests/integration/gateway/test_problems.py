@@ -7,6 +7,7 @@ import pytest_asyncio
 from fastapi import Response
 
 from gateway.app import gateway
+from gateway.passing import ANSWER_HEADERS
 from infra.health import Health
 from infra.web import running
 from infra.web.catalogue import PROBLEMS
@@ -23,6 +24,7 @@ async def test_every_problem_has_its_page(world):
         async with world.client.get(f"/problems/{slug}") as answer:
             assert (answer.status, answer.content_type) == (200, "text/html")
             assert f"<title>{kind.title}</title>" in await answer.text()
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
 
 
 REFUSED = {
@@ -87,6 +89,10 @@ async def test_a_configured_origin_may_ask_and_sees_problems_too(world, open_doo
         async with world.client.get(f"{open_door}{VIEW}", headers=headers) as answer:
             assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, ORIGIN)
             assert "ratelimit" in answer.headers
+            exposed = {*answer.headers["access-control-expose-headers"].split(", ")}
+            assert {"deprecation", "sunset", "ratelimit", "x-request-id"} <= exposed
+            # Browsers show these anyhow, or use them themselves.
+            assert {name.decode() for name in ANSWER_HEADERS} - exposed == {"cache-control", "content-type", "vary"}
 
 
 async def test_who_names_no_origin_is_told_that_it_matters(world, open_door):
