@@ -132,7 +132,7 @@ class Native:
         self.issue(principal)
         values = told(self.state, self.credentials / principal, self.plan, principal)
         # What stands in the environment is taken from there, and may be JSON.
-        given = {name: value for name, value in values.items() if name not in CHOSEN or name not in os.environ}
+        given = {name: value for name, value in values.items() if name not in CHOSEN or not os.environ.get(name)}
         return made(**{name.removeprefix("HEADRACE_").lower(): value for name, value in given.items()})
 
     def create_database(self, database: Database) -> None:
