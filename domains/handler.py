@@ -27,6 +27,7 @@ ATTEMPTS = 5
 SURE = 8  # one that is wrong costs the batch that it is in twice
 ANY_VERSION = AnyVersion()
 NOBODY = Metadata()
+FORGOTTEN = "forgotten", "whom it is about was forgotten before it was done"
 
 
 @dataclass(frozen=True, slots=True)

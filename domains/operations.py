@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Protocol
+from uuid import UUID
 
 import orjson
 
 from domains.answers import Answer, carried_out, kept
 from domains.errors import StrangeCommand
-from domains.handler import Demand, Handler, OneOf, parse
+from domains.handler import FORGOTTEN, Demand, Handler, OneOf, parse
 from domains.handler import Request as Asked
 from domains.kernel import Domain
 from eventstore.errors import InvalidEvent, KeyMissing, SealBroken
@@ -29,7 +30,6 @@ STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
 LOOK_SECONDS = 0.05
 SEALED = b'"' + PREFIX.encode()
 UNKNOWN = "nobody has accepted this command"
-FORGOTTEN = Problem(409, "refused", "whom it is about was forgotten before it was done", code="forgotten")
 METADATA = {
     "actor": "actor",
     "request_id": "requestid",
@@ -37,6 +37,7 @@ METADATA = {
     "traceparent": "traceparent",
 }
 Headers = Sequence[tuple[str, bytes]]
+Opened = tuple[Asked, list[DataKey]]
 
 
 class Publish(Protocol):
@@ -57,7 +58,13 @@ class Desk:
     async def accept(self, asked: Asked, owner: str) -> str:
         """The operation's id. What is no command is refused at once. Raises what a command raises."""
         _, used = await self.handler.keyed(parse(self.domain, asked))
-        operation = Operation(operation_id(self.domain, asked), owner, fingerprint(asked, used))
+        operation = Operation(
+            operation_id(self.domain, asked),
+            owner,
+            fingerprint(asked, used),
+            outside=outside(asked),
+            keys=tuple(key.id for key in used),
+        )
         value = record(self.domain, operation.id, sealed(self.domain, asked, used))
         try:
             unpacked(self.domain, value)
@@ -96,16 +103,16 @@ class Desk:
         if operation is None:
             raise StrangeCommand(UNKNOWN)
         found = await self._opened(asked)
-        if found is not None and operation.fingerprint != fingerprint(*found):
+        if not accepted(operation, asked, found):
             raise StrangeCommand(UNKNOWN)
         if operation.answer is not None:
             return
         with about(asked.metadata.request_id, asked.metadata.traceparent):
-            answer = await self._answer(found[0]) if found is not None else self._answered(asked, FORGOTTEN)
+            answer = self._forgotten(asked) if isinstance(found, UUID) else await self._answer(found[0])
         await self.operations.answer(id, answer.told())
 
-    async def _opened(self, asked: Asked) -> tuple[Asked, list[DataKey]] | None:
-        """The command as it was asked, and the keys under which it was sealed; None: somebody was forgotten since.
+    async def _opened(self, asked: Asked) -> Opened | UUID:
+        """The command as it was asked, and the keys under which it was sealed; or a key whose subject was forgotten.
 
         Raises `StrangeCommand` for what does not open.
         """
@@ -119,7 +126,7 @@ class Desk:
                 if (found.stream, found.version, found.field) != (self.domain.stream(asked.id), 0, asked.command):
                     raise StrangeCommand("it was sealed for another command")
                 if (key := await self.handler.key(found.key)) is None:
-                    return None
+                    return found.key
                 content, used = key.open(found), [key, *used]
         except (KeyMissing, SealBroken, ValueError) as error:
             raise StrangeCommand(str(error)) from None
@@ -137,6 +144,10 @@ class Desk:
             # The commands behind it do not wait for the domain to be mended.
             log.exception("a command ended by an unforeseen error")
             return self._answered(asked, BROKEN)
+
+    def _forgotten(self, asked: Asked) -> Answer:
+        code, detail = FORGOTTEN
+        return self._answered(asked, Problem(409, "refused", detail, code=code))
 
     def _answered(self, asked: Asked, problem: Problem) -> Answer:
         path = f"/v{asked.form}/{self.domain.name}/{asked.id}/{asked.command}"
@@ -163,6 +174,18 @@ def fingerprint(asked: Asked, keys: Sequence[DataKey] = ()) -> bytes:
 
     It is taken with the keys of those about whom something was said, so that nobody can guess what it was.
     """
+    digest = sha256(attributes(asked) + b"\n" + asked.body.strip()).digest()
+    for key in keys:
+        digest = key.fingerprint(digest)
+    return digest
+
+
+def outside(asked: Asked) -> bytes:
+    """The digest of all that was asked but the body, which may be sealed."""
+    return sha256(attributes(asked)).digest()
+
+
+def attributes(asked: Asked) -> bytes:
     said = (
         asked.idempotency_key,
         asked.id,
@@ -172,10 +195,18 @@ def fingerprint(asked: Asked, keys: Sequence[DataKey] = ()) -> bytes:
         asked.owner,
         asked.form,
     )
-    digest = sha256(repr(said).encode() + b"\n" + asked.body.strip()).digest()
-    for key in keys:
-        digest = key.fingerprint(digest)
-    return digest
+    return repr(said).encode()
+
+
+def accepted(operation: Operation, asked: Asked, found: Opened | UUID) -> bool:
+    """Whether a record is what was accepted.
+
+    Of one that nobody can open any more, all else must be, and the key that is gone one of those under which it was
+    sealed: under somebody else's, anybody who may write to the topic could end what waits.
+    """
+    if isinstance(found, UUID):
+        return operation.outside == outside(asked) and found in operation.keys
+    return operation.fingerprint == fingerprint(*found)
 
 
 def version_of(expected: Demand) -> int | list[int] | None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
+from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
@@ -22,12 +23,17 @@ EXPIRE = sql.statement("operation_expire")
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One accepted command: whose it is, the digest of what was asked, and the answer when there is one."""
+    """One accepted command: whose it is, the digest of what was asked, and the answer when there is one.
+
+    `keys` are those under which it was sealed, `outside` is the digest of what can be read without them.
+    """
 
     id: str
     owner: str
     fingerprint: bytes
     answer: bytes | None = None
+    outside: bytes = b""
+    keys: tuple[UUID, ...] = ()
 
 
 class Operations(Protocol):
@@ -89,12 +95,14 @@ class PostgresOperations:
 
     async def accept(self, operation: Operation) -> Operation:
         given = {"id": operation.id, "owner": operation.owner, "fingerprint": operation.fingerprint}
-        await self._run(ACCEPT, **given)
+        await self._run(ACCEPT, **given, outside=operation.outside, keys=[*operation.keys])
         return same(operation, await self.find(operation.id) or operation)
 
     async def find(self, id: str) -> Operation | None:
-        row = await self._run(FIND, id=id)
-        return Operation(*row) if row else None
+        if (row := await self._run(FIND, id=id)) is None:
+            return None
+        id, owner, fingerprint, answer, outside, keys = row
+        return Operation(id, owner, fingerprint, answer, outside, tuple(keys))
 
     async def answer(self, id: str, answer: bytes) -> None:
         await self._run(ANSWER, id=id, answer=answer)

@@ -1,1 +1,1 @@
-SELECT id, owner, fingerprint, answer FROM operations WHERE id = %(id)s
+SELECT id, owner, fingerprint, answer, outside, keys FROM operations WHERE id = %(id)s

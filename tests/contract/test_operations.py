@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 
 from eventstore.errors import IdempotencyConflict
 from eventstore.operations import MemoryOperations, Operation, PostgresOperations
 
-ASKED = Operation("orders-1", "ann", b"what was asked")
+ASKED = Operation("orders-1", "ann", b"what was asked", outside=b"what can be read", keys=(uuid4(), uuid4()))
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -14,6 +14,7 @@ from eventstore.errors import EventsDetached, IdempotencyConflict, InvalidEvent,
 from eventstore.memory import MemoryStore
 from eventstore.operations import MemoryOperations
 from eventstore.personal.keys import MemoryKeys
+from eventstore.personal.sealing import blank
 from eventstore.records import Exactly, Metadata, NoStream
 from infra.web import Problem
 
@@ -256,6 +257,42 @@ async def test_a_sealed_command_of_somebody_who_was_forgotten_meanwhile_is_refus
     await desk.do(desk.publish.records[0][1])
     told = await answer(desk, id)
     assert (told["status"], told["body"]["code"], await store.head()) == (409, "forgotten", 0)
+
+
+@pytest.mark.parametrize("body", [PLACE, ABOUT])
+async def test_nobody_can_end_a_command_as_forgotten_with_a_seal_that_is_not_its_own(desk, store, body):
+    keys = desk.handler._keys
+    other = await keys.current("13047")
+    id = await desk.accept(asked(body), "ann")
+    await keys.forget("13047", "olga", "asked")
+    record = json.loads(desk.publish.records[0][1])
+    for forged in (other.seal(json.dumps(body), "orders-7", 0, "place"), blank("orders-7", 0, "place")):
+        with pytest.raises(StrangeCommand):
+            await desk.do(json.dumps(record | {"data": forged}, separators=(",", ":")).encode())
+    assert await answer(desk, id) is None
+    await desk.do(desk.publish.records[0][1])
+    assert ((await answer(desk, id))["status"], await store.head()) == (201, 1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"actor": "mallory"}, {"expectedversion": 1}, {"idempotencykey": "ann 2"}, {"owner": "1"}, {"form": 2}]
+)
+async def test_a_command_of_somebody_forgotten_is_known_by_what_stands_outside_of_its_seal(desk, change):
+    id = await desk.accept(asked(ABOUT), "ann")
+    await desk.handler._keys.forget("17850", "olga", "asked")
+    record = json.loads(desk.publish.records[0][1])
+    sealed = {"data": record.pop("data")}
+    with pytest.raises(StrangeCommand):
+        await desk.do(json.dumps(record | change | sealed, separators=(",", ":")).encode())
+    assert await answer(desk, id) is None
+
+
+async def test_a_command_published_again_is_known_to_be_of_somebody_forgotten(desk):
+    for _ in range(2):
+        id = await desk.accept(asked(ABOUT), "ann")
+    await desk.handler._keys.forget("17850", "olga", "asked")
+    await desk.do(desk.publish.records[1][1])
+    assert (await answer(desk, id))["body"]["code"] == "forgotten"
 
 
 async def test_a_sealed_command_that_was_changed_or_put_elsewhere_is_strange(desk, store):
