@@ -46,7 +46,8 @@ class Request:
     """One command as it came in: `body` is JSON in the form of `form`, a version of the domain's addresses;
     `expected` is what the caller demands of the stream's version.
 
-    `owner` is whose the aggregate must be; None: anybody's.
+    `owner` is whose the aggregate must be; None: anybody's. `keys` are those under which it lay sealed; none if it came
+    clear.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Request:
     metadata: Metadata = NOBODY
     owner: str | None = None
     form: int = 1
+    keys: tuple[UUID, ...] = ()
 
 
 class Handler:
@@ -78,6 +80,9 @@ class Handler:
         and another writer was faster, it is decided again upon the new state.
         """
         command, used = await self.keyed(parse(self._domain, request))
+        if request.keys and request.keys != tuple(one.id for one in used):
+            # Who was forgotten has a new key by now: under that, what was said before would outlive the old one.
+            raise Refused(*FORGOTTEN)
         key = idempotency(request, used)
         if (begun := await self._begin(request, command, key)) is not None:
             return begun

@@ -130,7 +130,7 @@ class Desk:
                 content, used = key.open(found), [key, *used]
         except (KeyMissing, SealBroken, ValueError) as error:
             raise StrangeCommand(str(error)) from None
-        return replace(asked, body=content.encode()), used
+        return replace(asked, body=content.encode(), keys=tuple(key.id for key in used)), used
 
     async def _answer(self, asked: Asked) -> Answer:
         try:

@@ -13,7 +13,7 @@ from domains.orders import domain
 from eventstore.errors import EventsDetached, IdempotencyConflict, InvalidEvent, StoreUnavailable
 from eventstore.memory import MemoryStore
 from eventstore.operations import MemoryOperations
-from eventstore.personal.keys import MemoryKeys
+from eventstore.personal.keys import REMEMBERED_SECONDS, MemoryKeys, RememberedKeys
 from eventstore.personal.sealing import blank
 from eventstore.records import Exactly, Metadata, NoStream
 from infra.web import Problem
@@ -293,6 +293,21 @@ async def test_a_command_published_again_is_known_to_be_of_somebody_forgotten(de
     await desk.handler._keys.forget("17850", "olga", "asked")
     await desk.do(desk.publish.records[1][1])
     assert (await answer(desk, id))["body"]["code"] == "forgotten"
+
+
+async def test_what_was_sealed_before_somebody_was_forgotten_is_not_recorded_under_his_next_key(desk, store):
+    """The other process has opened the old key a moment ago, and not yet heard that it is gone."""
+    keys, now = desk.handler._keys, 0.0
+    other = Handler(domain, store, keys=RememberedKeys(keys, lambda: now))
+    id = await desk.accept(asked(ABOUT), "ann")
+    (sealed_under,) = (await desk.operations.find(id)).keys
+    await other.key(sealed_under)
+    await keys.forget("17850", "olga", "asked")
+    now = REMEMBERED_SECONDS / 2
+    assert await other.key(sealed_under) is not None
+    await replace(desk, handler=other).do(desk.publish.records[0][1])
+    told = await answer(desk, id)
+    assert (told["status"], told["body"]["code"], await store.head()) == (409, "forgotten", 0)
 
 
 async def test_a_sealed_command_that_was_changed_or_put_elsewhere_is_strange(desk, store):
