@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from domains.errors import StrangeCommand
 from domains.kernel import Domain
 from domains.operations import Desk, Headers
+from domains.plan import LARGEST_RECORD, ROOM_FOR_ORIGIN
 from eventstore.errors import EventStoreError
 from infra.kafka import aiokafka
 from infra.producer import given_up
@@ -26,6 +27,7 @@ SEND_SECONDS = 5.0
 REST_SECONDS = 8.0  # Kafka waits for 10 until it gives our partitions to others all the same
 PAUSE_SECONDS = 0.5
 MOST_RECORDS = 200
+LARGEST_REQUEST = LARGEST_RECORD + ROOM_FOR_ORIGIN
 ORIGIN = "headrace-origin-"
 
 
@@ -39,6 +41,8 @@ class TopicWriter:
 
     async def __call__(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Returns when the record is safe. Raises `Problem` 503."""
+        if value is None and key is None:
+            key = b""  # aiokafka sends no record that has neither
         producer: Any = None
         try:
             async with asyncio.timeout(SEND_SECONDS):
@@ -64,7 +68,7 @@ class TopicWriter:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    **aiokafka(self._settings, enable_idempotence=True, acks="all", max_request_size=2 * 1024 * 1024)
+                    **aiokafka(self._settings, enable_idempotence=True, acks="all", max_request_size=LARGEST_REQUEST)
                 )
                 try:
                     await producer.start()

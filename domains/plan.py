@@ -10,7 +10,10 @@ from infra.plan import CONSOLE, OPERATOR, Acl, Database, Job, Plan, Process, Top
 STREAMS_READ = "streams:read"
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1"}
 LARGEST_RECORD = 2 * 1024 * 1024
+# What is set aside has more headers than it came with.
+ROOM_FOR_ORIGIN = 64 * 1024
 ONE_RECORD = {"max.message.bytes": str(LARGEST_RECORD)}
+ONE_LETTER = {"max.message.bytes": str(LARGEST_RECORD + ROOM_FOR_ORIGIN)}
 # A command is on its way for seconds; what it did stands in the log.
 SOON_GONE = {"retention.ms": str(24 * 3600 * 1000)}
 # The broker unpacks whatever is sent: the worker reads compressed records only with further libraries, if at all.
@@ -70,7 +73,7 @@ def write_side(domain: Domain) -> Plan:
             ),
             Topic(checkpoints, 1, FOREVER),
             Topic(domain.commands_topic, domain.partitions, {**SOON_GONE, **UNPACKED, **ONE_RECORD}),
-            Topic(domain.strange_commands_topic, 1, {**FOREVER, **UNPACKED, **ONE_RECORD}),
+            Topic(domain.strange_commands_topic, 1, {**FOREVER, **UNPACKED, **ONE_LETTER}),
         ),
         acls=(
             *(

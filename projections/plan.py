@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from domains.admin import REBUILD
 from domains.discovery import discover
 from domains.kernel import Domain
-from domains.plan import ANY_TIME, FOREVER, LARGEST_RECORD
+from domains.plan import ANY_TIME, FOREVER, LARGEST_RECORD, ROOM_FOR_ORIGIN
 from infra.plan import CONSOLE, OPERATOR, Acl, Database, Job, Plan, Process, Topic
 from projections.migrate import inputs
 
@@ -18,8 +18,6 @@ COMPACTED = {
     # A stream of changes resumes for so long: after that a removed row may no longer be told.
     "delete.retention.ms": str(RESUMABLE_SECONDS * 1000),
 }
-ROOM_FOR_ORIGIN = 64 * 1024
-
 
 CONSOLE_READ, CONSOLE_WRITE = "console:read", "console:write"
 

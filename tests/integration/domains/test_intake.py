@@ -6,9 +6,14 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
 
+from domains.errors import StrangeCommand
 from domains.intake import Intake, TopicWriter
-from domains.plan import write_side
+from domains.plan import LARGEST_RECORD, write_side
+from eventstore.kafka import looking, read
+from infra.native.kafka import ADMIN
+from infra.producer import Outgoing, Producer
 from projections.bench.domain import counting
 
 KEYS, EACH, WORK_SECONDS = 8, 8, 0.5
@@ -87,3 +92,32 @@ async def test_a_process_that_joins_waits_for_what_is_in_work(floor, domain):
                 await work.all_done(sent)
     await writer.close()
     assert work.most_at_once == 1
+
+
+class Refusing:
+    """Knows no command."""
+
+    async def do(self, _):
+        raise StrangeCommand("nobody has accepted this command")
+
+
+async def test_whatever_record_somebody_sends_is_set_aside_and_holds_nobody_up(floor, domain):
+    settings = floor.settings(f"{domain.name}-write")
+    sent = [(None, None), (b"a", None), (None, b"x" * (LARGEST_RECORD - 100)), (b"a", b"last")]
+    stranger, dead = Producer(settings), TopicWriter(settings, domain.strange_commands_topic)
+    await stranger.send(Outgoing(domain.commands_topic, 0, key, value, []) for key, value in sent)
+    await stranger.close()
+    place = TopicPartition(domain.strange_commands_topic, 0)
+    async with looking(floor.settings(ADMIN), [place]) as consumer, asyncio.timeout(60):
+        task = asyncio.create_task(Intake(settings, domain, Refusing(), dead).run())
+        try:
+            while (await consumer.end_offsets([place]))[place] < len(sent):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            await dead.close()
+        kept = await read(consumer, place, 0, len(sent))
+    assert sorted((record.key or b"", record.value or b"") for record in kept) == sorted(
+        (key or b"", value or b"") for key, value in sent
+    )
