@@ -19,7 +19,7 @@ Proof = Mapping[str, Any]
 async def prove(ledger: Ledger, keys: Keys, origin: str, position: int, since: str | None = None) -> Proof:
     """The proof that an event stands in the log of the last seal, and that this goes on from the checkpoint `since`.
 
-    Raises `NotSealed`, and `EvidenceBroken` when the event is not what was sealed.
+    Raises `NotSealed`, and `EvidenceBroken` when the event is not what was sealed, or the log does not go on so.
     """
     last, found = await ledger.last(), await ledger.entries(position - 1, 1)
     if last is None or position > last.size:
@@ -29,6 +29,8 @@ async def prove(ledger: Ledger, keys: Keys, origin: str, position: int, since: s
     entry, stream = found[0], stream_of(found[0])
     previous = (await ledger.previous({stream: version_of(entry)})).get(stream, FIRST)
     old = None if since is None else opened(since, keys, origin)
+    if old is not None and old.size > last.size:
+        raise EvidenceBroken(f"the checkpoint covers {old.size} events, the seals end at {last.size}: the tail was cut")
     leaves = [] if old is None else [old.size - 1, old.size]
     nodes = await around(ledger, last.size, position - 1, *leaves)
     proof: dict[str, Any] = {
@@ -38,7 +40,7 @@ async def prove(ledger: Ledger, keys: Keys, origin: str, position: int, since: s
         "inclusion": [each.hex() for each in merkle.inclusion(nodes, position - 1, last.size)],
         "checkpoint": last.note,
     }
-    if old is not None and 0 < old.size <= last.size:
+    if old is not None and old.size > 0:
         between = [each.hex() for each in merkle.consistency(nodes, old.size, last.size)]
         proof |= {"since": since, "consistency": between}
     check(proof, keys, origin)

@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from eventstore.errors import EvidenceBroken, SealedElsewhere, WitnessUnavailable
 from eventstore.evidence import merkle
 from eventstore.evidence.chain import FIRST, entry, hash_of
-from eventstore.evidence.checkpoint import opened
+from eventstore.evidence.checkpoint import Checkpoint, opened
 from eventstore.evidence.ledger import MemoryLedger, Seal, around
 from eventstore.evidence.postgres import PostgresLedger
+from eventstore.evidence.proof import check, prove
 from eventstore.evidence.sealer import Pace, Sealer
 from eventstore.evidence.verify import verify
 from eventstore.evidence.witness import FileWitness, MemoryWitness
@@ -205,6 +206,30 @@ async def test_another_key_does_not_go_on_after_the_last_seal(kept):
         await problem(sealer, "not ours")
     async with ledgers() as ledger:
         assert (await ledger.last()).size == 3
+
+
+async def test_a_proof_from_a_checkpoint_shows_that_the_log_goes_on_from_there(kept):
+    store, ledgers = kept
+    await append(store, 10)
+    await sealed(kept)
+    async with ledgers() as ledger:
+        old = (await ledger.last()).note
+        await append(store, 10)
+        await sealed(kept)
+        proof = await prove(ledger, KEYS, ORIGIN, 3, old)
+    assert proof["since"] == old
+    assert check(proof, KEYS, ORIGIN).size == 20
+
+
+@pytest.mark.parametrize(("size", "why"), [(10, "does not go on"), (11, "the tail was cut")])
+async def test_nothing_is_proven_from_a_checkpoint_from_which_the_log_does_not_go_on(kept, size, why):
+    store, ledgers = kept
+    await append(store, 10)
+    await sealed(kept)
+    other = SIGNER.sign(Checkpoint(ORIGIN, size, bytes(32), MOMENT).text)
+    async with ledgers() as ledger:
+        with pytest.raises(EvidenceBroken, match=why):
+            await prove(ledger, KEYS, ORIGIN, 3, other)
 
 
 async def test_a_note_that_a_crash_cut_off_is_not_a_checkpoint(tmp_path):
