@@ -47,11 +47,12 @@ class MemoryWitness:
 
 
 class FileWitness:
-    """A file that is only added to; one process writes. A note that a crash cut off is removed before the next."""
+    """A file that is only added to; one process writes. A note that was cut off, by a crash or a full disk, is removed
+    before the next."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._mended = False
+        self._whole = False
         self.name = str(file)
 
     async def latest(self) -> str | None:
@@ -79,10 +80,11 @@ class FileWitness:
     def _append(self, note: bytes) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._file.open("ab") as out:
-            if not self._mended:
+            if not self._whole:
                 content = self._file.read_bytes()
                 out.truncate(max((found.end() for found in notes.NOTE_BYTES.finditer(content)), default=0))
-                self._mended = True
+            self._whole = False
             out.write(note)
             out.flush()
             os.fsync(out.fileno())
+            self._whole = True

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from resource import RLIMIT_FSIZE, getrlimit, setrlimit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -241,6 +242,23 @@ async def test_a_note_that_a_crash_cut_off_is_not_a_checkpoint(tmp_path):
         assert (await witness.latest(), await witness.notes()) == (notes[0], notes[:1])
         await witness.keep(notes[2])
         assert await FileWitness(file).notes() == [notes[0], notes[2]]
+
+
+async def test_a_note_that_a_full_disk_cut_off_is_not_the_beginning_of_the_next(tmp_path):
+    """A full disk takes what still fits; the limit of a file's size does the same."""
+    file = tmp_path / "checkpoints"
+    notes = [SIGNER.sign(f"{ORIGIN}\n{size}\nroot\n") for size in (1, 2, 3)]
+    witness = FileWitness(file)
+    await witness.keep(notes[0])
+    before = getrlimit(RLIMIT_FSIZE)
+    setrlimit(RLIMIT_FSIZE, (file.stat().st_size + 30, before[1]))
+    try:
+        with pytest.raises(WitnessUnavailable):
+            await witness.keep(notes[1])
+    finally:
+        setrlimit(RLIMIT_FSIZE, before)
+    await witness.keep(notes[2])
+    assert await witness.notes() == [notes[0], notes[2]]
 
 
 @pytest.mark.parametrize(
