@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 import psycopg
 from psycopg import AsyncConnection
 
 from eventstore import sql
-from eventstore.errors import EventStoreError, StoreUnavailable
+from eventstore.errors import StoreUnavailable
 from eventstore.link import connect, patience, sentence
 
 LEAD = sql.statement("lead")
@@ -111,5 +111,5 @@ async def while_leading(leading: Leading, *works: Coroutine[Any, Any, None]) -> 
     finally:
         for task in tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError, EventStoreError):
-                await task
+        # Whoever cancels us now is heard as well, which waiting for each and passing over its end would not do.
+        await asyncio.gather(*tasks, return_exceptions=True)
