@@ -146,8 +146,7 @@ class Handler:
         appended = await self._append(request, command, key, folded)
         self._note(request, began=appended is not None and folded.version == 0)
         if appended is None:
-            unchanged = Appended(self._domain.stream(request.id), folded.version, folded.position, repeated=True)
-            return await self._answered(key) or unchanged
+            return Appended(self._domain.stream(request.id), folded.version, folded.position, repeated=True)
         return appended
 
     def _note(self, request: Request, *, began: bool) -> None:
@@ -156,12 +155,12 @@ class Handler:
     async def _append(
         self, request: Request, command: Command, key: IdempotencyKey | None, folded: Folded
     ) -> Appended | None:
-        """Decides upon a state, and records what follows; None: nothing does."""
+        """Decides upon a state, and records what follows, with its key; None: nothing follows, and there is no key."""
         stream = self._domain.stream(request.id)
         check_owner(self._domain, request.owner, folded.state, command)
         demand(stream, request.expected, folded.version)
         events = self._domain.decider.decide(folded.state, command)
-        if not events:
+        if not events and key is None:
             return None
         recorded = [
             encode(self._domain, event, stream, version, request.metadata)

@@ -67,6 +67,22 @@ async def test_the_same_key_gets_the_same_answer_even_after_the_stream_moved_on(
     assert await store.head() == 2
 
 
+async def test_a_command_that_changed_nothing_gets_the_same_answer_after_the_stream_moved_on(handler, store):
+    await handler.handle(place())
+    first = await handler.handle(place(idempotency_key="k"))
+    await handler.handle(cancel())
+    again = await handler.handle(place(idempotency_key="k"))
+    assert (again.version, again.position, again.repeated) == (first.version, first.position, True) == (1, 1, True)
+    assert await store.head() == 2
+
+
+async def test_the_key_of_a_command_that_changed_nothing_is_for_no_other(handler):
+    await handler.handle(place())
+    await handler.handle(place(idempotency_key="k"))
+    with pytest.raises(IdempotencyConflict):
+        await handler.handle(cancel(idempotency_key="k"))
+
+
 async def test_what_stands_around_a_body_makes_no_other_command_of_it(handler, store):
     body = json.dumps(PLACE).encode()
     first = await handler.handle(Request("536365", "place", b" \n" + body + b"\n", idempotency_key="k"))
