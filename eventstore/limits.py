@@ -23,6 +23,7 @@ STREAM_LENGTH = 255
 TYPE_LENGTH = 255
 KEY_LENGTH = 255
 FIELD_LENGTH = 1024
+TAG_BYTES = 2048  # an index takes no value of more than a third of a page
 FINGERPRINT_BYTES = 64
 EVENT_BYTES = 1024 * 1024
 APPEND_BYTES = 16 * EVENT_BYTES
@@ -116,6 +117,10 @@ def check_metadata(metadata: Metadata) -> None:
         value = getattr(metadata, name)
         if value is not None:
             check_text(name, value, FIELD_LENGTH)
+    if metadata.tags is not None:
+        longest = max(len(tag) for tag in metadata.tags.encode().split(b" "))
+        if longest > TAG_BYTES:
+            raise InvalidEvent(f"a tag of {longest} bytes, at most {TAG_BYTES} are accepted")
 
 
 def check_selection(only: Selection) -> None:

@@ -9,7 +9,14 @@ from typing import Protocol, Self
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.errors import DataError, DeadlockDetected, IntegrityError, SerializationFailure, UniqueViolation
+from psycopg.errors import (
+    DataError,
+    DeadlockDetected,
+    IntegrityError,
+    ProgramLimitExceeded,
+    SerializationFailure,
+    UniqueViolation,
+)
 
 from eventstore import expected, sql
 from eventstore.batch import Answer, Array, Command, answers, arguments, register
@@ -201,6 +208,6 @@ def meaning(error: psycopg.Error, connection: AsyncConnection[Anything]) -> Conn
     match error:
         case SerializationFailure() | DeadlockDetected():
             return RolledBack(StoreUnavailable(sentence(error)), transient=True)
-        case DataError() | IntegrityError():
+        case DataError() | IntegrityError() | ProgramLimitExceeded():
             return RolledBack(InvalidEvent(sentence(error)))
     return RolledBack(unanswered(error))

@@ -5,10 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from eventstore.batch import Command
 from eventstore.errors import ConditionFailed, IdempotencyConflict, InvalidEvent, WrongExpectedVersion
+from eventstore.postgres import PostgresStore
 from eventstore.records import (
     Any,
     Append,
+    Appended,
     Condition,
     Exactly,
     IdempotencyKey,
@@ -164,3 +167,23 @@ async def test_what_cannot_be_appended_together_is_refused(store, parts, more):
     with pytest.raises(InvalidEvent):
         await store.append_together(parts, **more)
     assert await places(store) == []
+
+
+# Text that no index can make shorter.
+LONG = "".join(chr(0x20000 + number * 7919 % 0xA000) for number in range(1000))
+
+
+async def test_a_tag_that_is_too_long_is_refused(store):
+    with pytest.raises(InvalidEvent, match="a tag of 4000 bytes"):
+        await store.append(part("courses-1", event(f"course:1 {LONG}")))
+    await store.append(part("courses-1", event(f"course:1 {LONG[:512]} {LONG[512:900]}")))
+    assert await places(store) == [(1, "courses-1", 1)]
+
+
+async def test_what_the_server_finds_too_large_is_refused_and_its_neighbours_are_not(postgres):
+    async with PostgresStore.open(postgres) as store:
+        parts = [part(f"courses-{number}", event(LONG if number == 3 else None)) for number in range(8)]
+        waiting = [store._committer.append(Command.of(one)) for one in parts]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [Appended] * 3 + [InvalidEvent] + [Appended] * 4
+        assert await store.head() == 7
