@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from eventstore.cloudevents import encode_value
+from eventstore.cloudevents import encode_line, encode_value
 from eventstore.console import AsJson, Name, Place, place, run, store, store_errors
 from eventstore.link import connect as connect_async
 from eventstore.migrate import connect, missing
@@ -122,7 +122,7 @@ def export(name: Name = None) -> None:
     async def action() -> None:
         async with PostgresStore.open(where.conninfo()) as opened:
             async for event in InLog().events(opened):
-                sys.stdout.buffer.write(encode_value(event, f"/{where.name}") + b"\n")
+                sys.stdout.buffer.write(encode_line(event, f"/{where.name}"))
         sys.stdout.buffer.flush()
 
     run(action)
