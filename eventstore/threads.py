@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock, Thread
-from typing import Any
 
 import uvloop
 
@@ -62,8 +61,13 @@ class ThreadedCommitter:
             asyncio.run_coroutine_threadsafe(self._committer.open(), self._loop).result()
         return self._loop
 
-    def _connect(self) -> Coroutine[Any, Any, PostgresSession]:
-        return PostgresSession.connect(self._conninfo())
+    async def _connect(self) -> PostgresSession:
+        try:
+            conninfo = self._conninfo()
+        except Exception as error:
+            # The application's own code fetches a password: what fails there now may succeed the next time.
+            raise StoreUnavailable(f"there is no password to connect with: {type(error).__name__}: {error}") from error
+        return await PostgresSession.connect(conninfo)
 
     def _submit(self) -> None:
         """In the committer's thread: take over what the others have handed in."""
