@@ -20,12 +20,12 @@ from domains.kernel import Domain
 from domains.opening import keys_of, plain
 from domains.plan import events_database
 from domains.replaying import End, changed, fold, in_utc, replayed
-from eventstore.errors import EventStoreError, KeyMissing, SealBroken
+from eventstore.console import store_errors
 from eventstore.personal.keys import Keys
 from eventstore.postgres import PostgresStore
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
-from infra.console import Exit, clear_errors, fail, out, show_json
+from infra.console import Exit, fail, out, show_json
 from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
@@ -136,15 +136,11 @@ def carried_out(domain: Domain, work: Callable[[EventStore, Keys | None], Awaita
         async with PostgresStore.open(place) as store, keys_of(domain, person) as keys:
             return await work(store, keys)
 
-    with clear_errors():
+    with store_errors():
         try:
             return asyncio.run(run())
         except KeyboardInterrupt:
             raise typer.Exit(Exit.OK if follow else Exit.INTERRUPTED) from None
-        except (KeyMissing, SealBroken) as error:
-            raise fail(str(error)) from None
-        except EventStoreError as error:
-            raise fail(str(error), Exit.DEPENDENCY_DOWN, "headrace up") from None
         except DomainError as error:
             raise fail(str(error)) from None
 

@@ -19,10 +19,10 @@ from domains.history import Difference, Json, Mask, check, chosen, record
 from domains.kernel import Domain
 from domains.plan import events_database
 from domains.promises import Change, changes, promises
-from eventstore.errors import EventStoreError
+from eventstore.console import store_errors
 from eventstore.postgres import PostgresStore
 from eventstore.records import RecordedEvent
-from infra.console import Exit, clear_errors, fail, out, show_json
+from infra.console import Exit, fail, out, show_json
 from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
@@ -46,12 +46,10 @@ def record_history(
     """Take streams of the store into files, with what today's code makes of them."""
     declared = domain_named(domain)
     masked = Mask(mask.split(","), secrets.token_bytes(16)) if mask else None
-    with clear_errors():
+    with store_errors():
         try:
             streams = list(chosen(asyncio.run(every_stream(declared)), each))
             kept = [record(declared, stream, masked) for stream in streams]
-        except EventStoreError as error:
-            raise fail(str(error), Exit.DEPENDENCY_DOWN, "headrace up") from None
         except DomainError as error:
             raise fail(str(error)) from None
     if not kept:
