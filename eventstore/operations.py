@@ -19,6 +19,7 @@ ACCEPT = sql.statement("operation_accept")
 FIND = sql.statement("operation_find")
 ANSWER = sql.statement("operation_answer")
 EXPIRE = sql.statement("operation_expire")
+PAGE = 10_000  # so that no statement takes longer than it may, however many there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class PostgresOperations:
         await self._run(ANSWER, id=id, answer=answer)
 
     async def expire(self, older_than: timedelta) -> None:
-        await self._run(EXPIRE, older_than=older_than)
+        while (row := await self._run(EXPIRE, older_than=older_than, limit=PAGE)) and row[0] == PAGE:
+            continue
 
     async def _run(self, statement: sql.Text, **given: Any) -> tuple[Any, ...] | None:
         async with self._turn:

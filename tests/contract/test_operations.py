@@ -58,3 +58,16 @@ async def test_a_lost_connection_is_replaced(postgres):
         await kept.accept(ASKED)
         await kept._connection.close()
         assert await kept.find("orders-1") == ASKED
+
+
+async def test_however_many_they_are_no_statement_forgets_more_than_a_page(postgres, monkeypatch):
+    monkeypatch.setattr("eventstore.operations.PAGE", 3)
+    async with PostgresOperations.open(postgres) as kept:
+        for number in range(7):
+            await kept.accept(replace(ASKED, id=f"orders-{number}"))
+        asked = []
+        run = kept._run
+        monkeypatch.setattr(kept, "_run", lambda *told, **given: asked.append(given) or run(*told, **given))
+        await kept.expire(timedelta(0))
+        assert [given["limit"] for given in asked] == [3, 3, 3]
+        assert [await kept.find(f"orders-{number}") for number in range(7)] == [None] * 7
