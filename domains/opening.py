@@ -14,7 +14,7 @@ from eventstore.errors import KeyMissing, SealBroken
 from eventstore.personal import keyring
 from eventstore.personal.keys import Keys, RememberedKeys
 from eventstore.personal.postgres import PostgresKeys
-from eventstore.personal.sealing import Sealed
+from eventstore.personal.sealing import PREFIX, Sealed
 from eventstore.records import RecordedEvent
 from infra.postgres import conninfo
 from infra.settings import Settings
@@ -56,13 +56,18 @@ async def plain(models: Sequence[BaseModel], keys: Keys | None, fields: set[str]
 
 async def recorded_data(domain: Domain, event: RecordedEvent, keys: Keys | None) -> bytes:
     """The data of an event, as it was recorded but opened. Raises what `bodies` does."""
-    model = domain.events.get(event.type)
-    names = personal_fields(model) if model is not None else ()
-    if not names or b'"sealed:v1:' not in event.data:
+    type_name = event.type
+    while (upcaster := domain.upcaster(type_name)) is not None:
+        type_name = upcaster.to
+    model = domain.events.get(type_name)
+    fields = personal_fields(model) if model is not None else ()
+    if not fields or b'"sealed:v1:' not in event.data:
         return event.data
     values: Values = orjson.loads(event.data)
+    # What became personal with a later version of the type was not sealed in the earlier one.
+    names = [name for name in fields if str(values.get(name)).startswith(PREFIX)]
     for name in names:
-        if values.get(name) is not None and place(values[name]) != (event.stream, event.version, name):
+        if place(values[name]) != (event.stream, event.version, name):
             raise SealBroken(f"the {name} of event {event.version} of {event.stream!r} was sealed for another place")
     await open_all([values], names, keys)
     return orjson.dumps(values)

@@ -2,9 +2,11 @@
 
 import json
 import logging
+from dataclasses import replace
 from typing import Annotated
 
 import pytest
+from msgspec import structs
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
@@ -13,7 +15,7 @@ from domains.codec import decode
 from domains.errors import InvalidCommand, NotADomain, Refused, UnreadableEvent
 from domains.handler import Handler, Request, fold
 from domains.history import check, record
-from domains.kernel import Command, View
+from domains.kernel import Command, Upcaster, View
 from domains.opening import FORGOTTEN, bodies, plain, recorded_data
 from domains.orders import domain
 from domains.orders.commands import PlaceOrder
@@ -91,6 +93,19 @@ async def test_who_names_no_customer_is_forgotten_with_the_order(handler, store,
     await handler.handle(place(customer=None))
     await keys.forget("1", "olga", "asked")
     assert json.loads(await recorded_data(domain, await only_event(store), keys))["recipient"] == FORGOTTEN
+
+
+async def test_what_an_older_type_of_event_says_of_a_person_is_opened_and_forgotten_too(handler, store, keys):
+    await handler.handle(place())
+    events = {name.replace("Placed.v1", "Placed.v3"): model for name, model in domain.events.items()}
+    steps = tuple(Upcaster(f"orders.OrderPlaced.v{number}", dict) for number in (1, 2))
+    newer, event = replace(domain, events=events, upcasters=steps), await only_event(store)
+    assert json.loads(await recorded_data(newer, event, keys))["recipient"] == ANN
+    clear = structs.replace(event, data=event.data.replace(b'"Unspecified"', b'"sealed:v1:"'))
+    clear = structs.replace(clear, data=json.dumps(json.loads(clear.data) | {"recipient": "Ann"}).encode())
+    assert json.loads(await recorded_data(newer, clear, keys))["recipient"] == "Ann"
+    await keys.forget("17850", "olga", "asked")
+    assert json.loads(await recorded_data(newer, event, keys))["recipient"] == FORGOTTEN
 
 
 async def test_a_forgotten_customer_who_buys_again_is_known_again_and_the_past_is_not(handler, store, keys):
