@@ -6,6 +6,7 @@ DomainError
 ├── NotYours         the aggregate is somebody else's
 ├── InvalidCommand   the body is not what the command asks for; `faults` says field by field why
 ├── UnreadableEvent  a recorded event is of a type or shape that this code does not know
+├── Raced            another writer was faster, and nobody demanded a version: decide again
 ├── StrangeCommand   a record on the commands topic that is no command which was accepted here
 └── NotADomain       a folder or entry point of `headrace.domains` that declares no valid domain
 """
@@ -50,6 +51,10 @@ class UnreadableEvent(DomainError):
     def __init__(self, stream: str, version: int, why: str) -> None:
         super().__init__(f"event {version} of stream {stream!r} can't be read: {why}")
         self.stream, self.version = stream, version
+
+
+class Raced(DomainError):
+    """Another writer was faster, and nobody demanded a version."""
 
 
 class StrangeCommand(DomainError):

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,17 +14,19 @@ from pydantic_core import from_json
 from domains.access import check_owner
 from domains.aggregates import PAGE, Aggregates, Folded, Policy
 from domains.codec import decode, encode
-from domains.errors import InvalidCommand, NotYours, Refused, UnknownCommand
+from domains.errors import InvalidCommand, NotYours, Raced, Refused, UnknownCommand
 from domains.kernel import Command, Domain
 from domains.personal import subjects
-from eventstore.errors import KeyMissing, WrongExpectedVersion
+from domains.turns import Turns
+from eventstore.errors import KeyMissing, StoreBusy, WrongExpectedVersion
 from eventstore.personal.keys import Keys
 from eventstore.personal.sealing import DataKey
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Append, Appended, Exactly, Expected, IdempotencyKey, Metadata, NoStream
 from eventstore.store import EventStore
 
-ATTEMPTS = 5
+ATTEMPTS = 20  # of one whose turn it is, against other processes
+RACED_SECONDS = 1.0
 SURE = 8  # one that is wrong costs the batch that it is in twice
 ANY_VERSION = AnyVersion()
 NOBODY = Metadata()
@@ -68,7 +71,7 @@ class Handler:
         self, domain: Domain, store: EventStore, policy: Policy | None = None, keys: Keys | None = None
     ) -> None:
         self._domain, self._store, self._keys = domain, store, keys
-        self._aggregates = Aggregates(domain, store, policy)
+        self._aggregates, self._turns = Aggregates(domain, store, policy), Turns()
         self._begun = Counter[str]()  # of each command: how many in a row began their streams
 
     async def handle(self, request: Request) -> Appended:
@@ -77,7 +80,8 @@ class Handler:
         Raises `UnknownCommand`, `InvalidCommand`, `NotYours`, `Refused` and the store's errors.
 
         A command that changes nothing is answered with where the stream stands. When nobody demanded a version
-        and another writer was faster, it is decided again upon the new state.
+        and another writer was faster, it is decided again upon the new state, in its turn; who loses even then, against
+        other processes, is told to come again (`StoreBusy`), and never that a version was wrong.
         """
         command, used = await self.keyed(parse(self._domain, request))
         if request.keys and request.keys != tuple(one.id for one in used):
@@ -86,17 +90,27 @@ class Handler:
         key = idempotency(request, used)
         if (begun := await self._begin(request, command, key)) is not None:
             return begun
-        for attempt in range(ATTEMPTS):
-            try:
-                return await self._attempt(request, command, key)
-            except (Refused, WrongExpectedVersion) as error:
-                # A repeat finds the stream moved on by its own first effect, so it is looked up before it is refused.
-                if (answered := await self._answered(key)) is not None:
-                    return answered
-                raced = isinstance(error, WrongExpectedVersion) and request.expected in (ANY_VERSION, THERE)
-                if not raced or attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+        stream = self._domain.stream(request.id)
+        if stream not in self._turns:
+            with suppress(Raced):
+                return await self._once(request, command, key)
+        async with self._turns.of(stream):
+            for _ in range(ATTEMPTS):
+                with suppress(Raced):
+                    return await self._once(request, command, key)
+        raise StoreBusy(RACED_SECONDS)
+
+    async def _once(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended:
+        """Raises `Raced` when only another writer was faster."""
+        try:
+            return await self._attempt(request, command, key)
+        except (Refused, WrongExpectedVersion) as error:
+            # A repeat finds the stream moved on by its own first effect, so it is looked up before it is refused.
+            if (answered := await self._answered(key)) is not None:
+                return answered
+            if isinstance(error, WrongExpectedVersion) and request.expected in (ANY_VERSION, THERE) and raced(error):
+                raise Raced(str(error)) from None
+            raise
 
     async def check_owner(self, stream: str, owner: str | None) -> None:
         """Raises `NotYours` unless the stream is the owner's, or anybody may see it."""
@@ -184,6 +198,11 @@ async def fold(
         if len(page) < PAGE:
             break
     return folded
+
+
+def raced(error: WrongExpectedVersion) -> bool:
+    """Whether the store refused what was read a moment before, and not the caller's demand that there be a stream."""
+    return not isinstance(error.expected, OneOf)
 
 
 def demand(stream: str, expected: Demand, actual: int) -> None:

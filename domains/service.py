@@ -66,13 +66,16 @@ def write_side(
         asked = await asked_for(request, identity, bound_to(domain, identity))
         check_demand(domain, asked)
         wished = preferred(request)
-        if desk is None or wished is None:
+        # Who has no key to find the answer by gets it at once: what can't be met is passed over (RFC 7240).
+        if desk is None or wished is None or asked.idempotency_key is None:
             return (await repeats.once(asked, partial(carried_out, domain, handler, asked))).response()
         return await later(desk, asked, wished, identity)
 
     async def events(request: Request) -> Response:
         identity = await identify(request, verifier, STREAMS_READ)
         stream = domain.stream(request.path_params["id"])
+        if unknown := sorted(request.query_params.keys() - {"after", "limit"}):
+            raise Problem(422, "invalid-parameter", f"unknown parameter {unknown[0][:64]!r}; known are: after, limit")
         after = number(request, "after", 0)
         async with problems():
             await handler.check_owner(stream, bound_to(domain, identity))
@@ -218,8 +221,6 @@ def preferred(request: Request) -> float | None:
 
 async def later(desk: Desk, asked: Asked, seconds: float, identity: Identity) -> Response:
     """The answer, if it comes in time; else where it will be."""
-    if asked.idempotency_key is None:
-        raise Problem(400, "invalid-idempotency-key", "an answer for later needs an Idempotency-Key")
     async with problems():
         operation = await desk.accept(asked, owner_of(identity))
         found = await desk.wait(operation, seconds) if seconds else None

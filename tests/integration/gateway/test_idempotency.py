@@ -121,6 +121,13 @@ async def test_of_many_who_saw_the_same_version_one_succeeds(doors):
     assert await doors.store.head() == ROUNDS + 1
 
 
+async def test_of_many_who_demand_no_version_all_succeed(doors):
+    assert (await doors.send(0, "1/place", {**PLACE, "lines": [{**LINE, "quantity": 100}]}))[0] == 201
+    answers = await asyncio.gather(*(doors.send(one % 2, "1/return", RETURN) for one in range(100)))
+    assert [status for status, *_ in answers] == [201] * 100
+    assert await doors.store.head() == 101
+
+
 async def test_a_key_belongs_to_who_sent_it(doors):
     key = {"idempotency-key": '"mine"'}
     ann = await doors.send(0, "1/place", **key)
@@ -174,8 +181,8 @@ async def test_who_waits_for_it_gets_the_answer_itself(doors):
     assert (status, json.loads(body)["type"]) == (412, "/problems/precondition-failed")
 
 
-async def test_later_needs_a_key_and_a_command(doors):
-    status, _, body = await doors.send(0, "1/place", prefer="respond-async")
-    assert (status, json.loads(body)["type"]) == (400, "/problems/invalid-idempotency-key")
-    assert (await doors.send(0, "1/place", {}, **LATER))[0] == 422
-    assert await doors.store.head() == 0
+async def test_without_a_key_there_is_no_later_and_what_is_no_command_is_refused_at_once(doors):
+    status, headers, _ = await doors.send(0, "1/place", prefer="respond-async")
+    assert (status, headers["etag"]) == (201, '"1"')
+    assert (await doors.send(0, "2/place", {}, **LATER))[0] == 422
+    assert await doors.store.head() == 1

@@ -1,15 +1,18 @@
 """The write side without its doors, on the store in memory."""
 
+import asyncio
 import json
 from uuid import uuid4
 
 import pytest
 
 from domains.errors import InvalidCommand, Refused, UnknownCommand
-from domains.handler import Handler, Request, fold
+from domains.handler import ATTEMPTS, THERE, Handler, Request, fold
 from domains.orders import domain
-from eventstore.errors import IdempotencyConflict, WrongExpectedVersion
+from domains.turns import Turns
+from eventstore.errors import IdempotencyConflict, StoreBusy, WrongExpectedVersion
 from eventstore.memory import MemoryStore
+from eventstore.records import Any as AnyVersion
 from eventstore.records import Exactly, Metadata, NoStream
 
 LINE = {"sku": "85123A", "description": "T-LIGHT HOLDER", "quantity": 6, "unit_price": "2.55"}
@@ -162,3 +165,45 @@ async def test_an_id_that_is_none_is_refused(handler, store, id):
     with pytest.raises(InvalidCommand):
         await handler.handle(place(id=id))
     assert await store.head() == 0
+
+
+class Raced(MemoryStore):
+    """A store in which other processes are faster, so many times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    async def append(self, append):
+        if self.times and append.expected == Exactly(1):
+            self.times -= 1
+            raise WrongExpectedVersion(append.stream, append.expected, 2)
+        return await super().append(append)
+
+
+@pytest.mark.parametrize("expected", [AnyVersion(), THERE], ids=["any", "there"])
+async def test_who_demands_no_version_is_never_told_that_it_was_wrong(expected):
+    store = Raced(times=ATTEMPTS)
+    handler = Handler(domain, store)
+    await handler.handle(place())
+    assert (await handler.handle(cancel(expected=expected))).version == 2
+    store = Raced(times=ATTEMPTS + 1)
+    handler = Handler(domain, store)
+    await handler.handle(place())
+    with pytest.raises(StoreBusy):
+        await handler.handle(cancel(expected=expected))
+    assert await store.head() == 1
+
+
+async def test_who_has_lost_a_race_and_all_who_come_later_take_turns():
+    turns, order = Turns(), []
+
+    async def take(number):
+        async with turns.of("orders-1"):
+            order.append(number)
+            await asyncio.sleep(0)
+            order.append(number)
+
+    await asyncio.gather(*(take(number) for number in range(5)))
+    assert order == [number for number in range(5) for _ in range(2)]
+    assert "orders-1" not in turns
