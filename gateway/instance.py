@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 now = monotonic  # the loop's own time, in a tenth of the time
 
 OPENING = 8
+UNWELL, UNWELL_SECONDS = frozenset({500, 502, 503, 504}), 1.0
 NEARLY = 0.8  # some of the time has passed before an instance is asked
 
 
@@ -54,7 +55,7 @@ class Instance:
         self.load = self.streams = 0
         self._idle: deque[Connection] = deque()
         self._closed = False
-        self._crowded_since = inf
+        self._crowded_since, self._unwell_until = inf, 0.0
         self._running, self._queue = 0, deque[asyncio.Future[None]]()
         # After a restart all streams come back at once; their handshakes must not look like an instance that is dead.
         self._opening = asyncio.Semaphore(OPENING)
@@ -74,7 +75,7 @@ class Instance:
 
     def succeeded(self, connection: Connection) -> None:
         """Takes a connection back on which what was sent is answered."""
-        self.breaker.succeeded()
+        self._noted(connection)
         self.release(connection)
 
     async def answered(self, connection: Connection) -> Connection:
@@ -104,8 +105,18 @@ class Instance:
         except BaseException:
             self._free(endless)
             raise
-        self.breaker.succeeded()
+        self._noted(connection)
         return connection
+
+    def well(self, moment: float) -> bool:
+        """Whether it has not said of itself lately that it can't answer."""
+        return moment >= self._unwell_until
+
+    def _noted(self, connection: Connection) -> None:
+        """An answer is no failure, but others are asked first when it says that it can't: such answers come fast."""
+        self.breaker.succeeded()
+        if connection.status in UNWELL:
+            self._unwell_until = now() + UNWELL_SECONDS
 
     def release(self, connection: Connection, *, endless: bool = False) -> None:
         if connection.complete and connection.reusable and not self._closed:

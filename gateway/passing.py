@@ -8,7 +8,7 @@ from starlette.types import Scope, Send
 from gateway.connection import Connection, Headers, nobody
 from gateway.errors import BrokenOff, TooSlow
 from gateway.instance import Instance, now
-from gateway.packing import packed, takes_gzip
+from gateway.packing import ENCODED, JSON, SMALLEST, Packer, packable, packed, takes_gzip, weakened
 from gateway.upstream import Sent, Upstream
 from infra.web.edge import Exchange
 
@@ -57,7 +57,7 @@ class Passing:
         (instance, connection), exchange = self._sent, self._exchange
         if connection.complete and connection.error is None and not exchange.cycle.flow.write_paused:
             connection.wake = nobody
-            headers, body = answer(connection, self._scope)
+            headers, body, _ = answer(connection, self._scope)
             instance.succeeded(connection)
             exchange.answer(connection.status, headers, body)
         elif connection.begun or connection.error is not None:
@@ -84,33 +84,44 @@ class Passing:
             sent=self._sent,
         ) as connection:
             goes_on = wanted and not connection.complete
-            status, (headers, body) = connection.status, answer(connection, self._scope)
+            status, (headers, body, packer) = connection.status, answer(connection, self._scope)
             if goes_on:
                 await within(stall, begun(send, status, headers, body, goes_on=True))
                 try:
                     async for part in connection.rest(stall):
-                        await within(stall, send({"type": "http.response.body", "body": part, "more_body": True}))
+                        if some := packer.some(part) if packer else part:
+                            await within(stall, send({"type": "http.response.body", "body": some, "more_body": True}))
                 except BrokenOff:
                     if not self._endless:
                         raise
-                await within(stall, send({"type": "http.response.body", "body": b""}))
+                await within(stall, send({"type": "http.response.body", "body": packer.end() if packer else b""}))
         if not goes_on:
             # By now the connection is another's: a client that is slow to take his answer keeps nobody from theirs.
             await within(stall, begun(send, status, headers, body, goes_on=False))
 
 
-def answer(connection: Connection, scope: Scope) -> tuple[Headers, bytes]:
-    """The head of an answer as the client gets it, and what is here of its body; packed, if he takes that."""
+def answer(connection: Connection, scope: Scope) -> tuple[Headers, bytes, Packer | None]:
+    """The head of an answer as the client gets it, and what is here of its body; packed, if he takes that.
+
+    So is what comes later, by the packer. What is packed, and its tag, depend on the answer and not on how it arrives.
+    """
     headers = [header for header in connection.headers if header[0] in ANSWER_HEADERS]
-    complete, body = connection.complete, connection.take()
+    complete, body, packer = connection.complete, connection.take(), None
+    length = len(body) if complete else declared_length(connection)
     if connection.status in PACKABLE:
         headers.append((b"vary", b"accept-encoding"))
-    if complete and connection.status == 200 and takes_gzip(scope["headers"]):
-        headers, body = packed(headers, body)
-    length = b"%d" % len(body) if complete else declared_length(connection)
+        if takes_gzip(scope["headers"]):
+            if connection.status == 200 and complete:
+                headers, body = packed(headers, body)
+                length = len(body)
+            elif packable(headers, JSON if connection.status == 304 else b""):
+                headers = weakened(headers)
+                if connection.status == 200 and (length is None or length >= SMALLEST):
+                    packer, length = Packer(), None
+                    headers, body = [*headers, ENCODED], packer.some(body)
     if length is not None and connection.status not in (204, 304):
-        headers.append((b"content-length", length))
-    return headers, body
+        headers.append((b"content-length", b"%d" % length))
+    return headers, body, packer
 
 
 async def begun(send: Send, status: int, headers: Headers, body: bytes, *, goes_on: bool) -> None:
@@ -127,5 +138,5 @@ async def within(seconds: float, sending: Awaitable[None]) -> None:
         raise TooSlow("the client does not take the answer") from None
 
 
-def declared_length(connection: Connection) -> bytes | None:
-    return next((value for name, value in connection.headers if name == b"content-length"), None)
+def declared_length(connection: Connection) -> int | None:
+    return next((int(value) for name, value in connection.headers if name == b"content-length"), None)

@@ -159,10 +159,12 @@ class Exchange:
 
 
 def least_loaded(candidates: Sequence[Instance]) -> Instance:
-    """The less loaded of two of them."""
+    """The less loaded of two of those that are well, or, if none is, of all."""
     if len(candidates) == 1:
         return candidates[0]
-    return min(sample(candidates, 2), key=lambda one: one.load)
+    moment = now()
+    chosen = [one for one in candidates if one.well(moment)] or candidates
+    return chosen[0] if len(chosen) == 1 else min(sample(chosen, 2), key=lambda one: one.load)
 
 
 async def resolved(address: Place) -> list[Place]:

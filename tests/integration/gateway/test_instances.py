@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import suppress
 
 import pytest
@@ -14,6 +15,7 @@ from gateway.upstream import Upstream
 from infra.web import tls
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+UNABLE = b"HTTP/1.1 503 No\r\ncontent-length: 2\r\n\r\n{}"
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -189,3 +191,17 @@ async def test_a_name_stands_for_where_it_leads(two, upstream_of):
     assert await ask(upstream_of(two[0], host="localhost")) == 200
     with pytest.raises(Unreachable):
         await ask(upstream_of(two[0], host="nowhere.invalid"))
+
+
+async def test_an_instance_that_says_at_once_that_it_cannot_draws_nobody_to_it(two, upstream_of):
+    well, ill = two
+    upstream = upstream_of(well, ill)
+    well.scripts += [(0.005, OK)] * 400
+    ill.scripts += [(UNABLE,)] * 400
+
+    async def client():
+        return [await ask(upstream) for _ in range(50)]
+
+    found = Counter(status for answers in await asyncio.gather(*(client() for _ in range(8))) for status in answers)
+    assert found[503] < 40
+    assert found[200] > 360

@@ -1,10 +1,12 @@
 """Every error that a client can meet is a problem whose type leads to a page; and what browsers are told."""
 
+import asyncio
 import json
 
 import pytest
 import pytest_asyncio
 from fastapi import Response
+from fastapi.responses import StreamingResponse
 
 from gateway.app import gateway
 from gateway.passing import ANSWER_HEADERS
@@ -121,3 +123,31 @@ async def test_a_large_answer_is_packed_for_who_takes_it(world):
         assert (answer.headers.get("content-encoding"), answer.headers["etag"]) == (encoding, tag)
         assert (answer.body, answer.headers["vary"]) == (large, "accept-encoding")
         assert (int(answer.headers["content-length"]) < len(large) / 3) == (encoding is not None)
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["with a length", "without one"])
+async def test_an_answer_that_comes_in_parts_is_packed_like_one_that_comes_at_once(world, length):
+    large = b"[" + b",".join(b'{"parcel":"%d"}' % number for number in range(20_000)) + b"]"
+    told = {"etag": '"1"', **({"content-length": str(len(large))} if length else {})}
+
+    async def parts():
+        for begin in range(0, len(large), 50_000):
+            yield large[begin : begin + 50_000]
+            await asyncio.sleep(0)
+
+    world.read.answers.append(StreamingResponse(parts(), headers=told, media_type="application/json"))
+    answer = await world.ask("GET", VIEW, headers={"accept-encoding": "gzip"})
+    assert (answer.headers["content-encoding"], answer.headers["etag"]) == ("gzip", 'W/"1"')
+    assert (answer.body, "content-length" in answer.headers) == (large, False)
+    world.read.answers.append(StreamingResponse(parts(), headers=told, media_type="application/json"))
+    answer = await world.ask("GET", VIEW, headers={"accept-encoding": "identity"})
+    assert ("content-encoding" in answer.headers, answer.headers["etag"], answer.body) == (False, '"1"', large)
+
+
+async def test_the_tag_is_the_same_with_304(world):
+    for accepted, tag in (("gzip", 'W/"1"'), ("identity", '"1"')):
+        for status, body in ((200, b"[]"), (304, b"")):
+            world.read.answers.append(Response(body, status, headers={"etag": '"1"'}, media_type="application/json"))
+            answer = await world.ask("GET", VIEW, headers={"accept-encoding": accepted})
+            assert (answer.status, answer.headers["etag"]) == (status, tag)
+            assert "content-encoding" not in answer.headers
