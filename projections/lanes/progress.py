@@ -78,14 +78,15 @@ class Progress:
         self._done: dict[int, int] = {}
         self._moved: dict[int, Moved] = {}
         self._looked = clock()
-        self._failure = "it has only begun"
+        self._failure: str | None = "it has only begun"
 
     def problem(self) -> str | None:
         """Why there is no progress, or None. That much is left to do is no reason."""
         if not self._source.assigned():
             return "no partition of the events topic is assigned"
         if (silent := self._clock() - self._looked) > STILL_SECONDS:
-            return f"Kafka or the read database has not answered for {silent:.0f} s: {self._failure}"
+            why = f": {self._failure}" if self._failure else ""
+            return f"Kafka or the read database has not answered for {silent:.0f} s{why}"
         for partition in self._source.assigned():
             moved = self._moved.get(partition)
             if moved is not None and (still := self._clock() - moved.since) > STILL_SECONDS:
@@ -118,7 +119,7 @@ class Progress:
             self._moved.pop(gone, None)
         fresh = [partition for partition in assigned if await self._at_end(partition, ends[partition], began)]
         parked = await self._freshness.fresh(fresh)
-        self._looked = self._clock()
+        self._looked, self._failure = self._clock(), None
         PARKED_KEYS.labels(self._domain.name).set(parked)
 
     async def _at_end(self, partition: int, end: int, began: float) -> bool:

@@ -115,6 +115,14 @@ async def test_when_kafka_or_the_database_says_nothing_that_is_told_within_10_se
     assert progress.problem() is None
 
 
+async def test_what_was_wrong_before_a_good_look_is_not_said_of_the_next(progress, clock):
+    clock.now += 9
+    assert progress.problem().endswith("for 9 s: it has only begun")
+    await progress.look()
+    clock.now += 9
+    assert progress.problem() == "Kafka or the read database has not answered for 9 s"
+
+
 class Standing:
     """A publisher in which the clock moves on, and who looks at the worker's health meanwhile."""
 
