@@ -159,6 +159,17 @@ def show(found: Any, as_json: bool) -> None:
         return show_json(told)
     table = Table(show_header=False)
     for name, value in told.items():
-        shown = "\n".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
-        table.add_row(name.replace("_", " "), escape(shown))
+        table.add_row(name.replace("_", " "), escape(said(value)))
     return out.print(table)
+
+
+def said(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case list():
+            return "\n".join(value) or "none"
+        case _:
+            return str(value)

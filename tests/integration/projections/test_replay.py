@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from domains.handler import Handler, Request
 from domains.orders import domain
-from projections import commands
+from projections import commands, rebuild_commands
 from projections.errors import RebuildRefused
 from projections.refolding.replay import Which, replay
 from tests.integration.projections.conftest import LINE
@@ -92,3 +92,11 @@ def test_a_range_of_keys_is_compared_byte_by_byte():
 def test_what_is_asked_wrongly_is_said_before_anything_is_opened(arguments, code):
     done = CliRunner().invoke(commands.app, ["projection", *arguments])
     assert (done.exit_code, "Traceback" in done.output) == (code, False)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [(True, "yes"), (False, "no"), (1234, "1,234"), (0.25, "0.25"), ([], "none"), (["7", "8"], "7\n8")],
+)
+def test_what_was_done_is_said_for_people(found, said):
+    assert rebuild_commands.said(found) == said
