@@ -6,9 +6,12 @@ from contextlib import suppress
 import pytest
 
 from domains.orders import domain
+from infra.web.events import RETRY
 from projections.errors import Overtaken, ReadUnavailable
+from projections.serving import live
 from projections.serving.live import Live
 from projections.serving.tail import KEPT, KEPT_BYTES, PAGE, Change, Tail, weight
+from projections.serving.telling import Wanted, cursor_of
 
 PARTITIONS = 4
 
@@ -150,3 +153,25 @@ async def test_when_no_more_can_be_read_all_readers_end(log, tail):
     log.fail()
     found = await asyncio.gather(*readers, return_exceptions=True)
     assert {type(one) for one in found} == {ReadUnavailable}
+
+
+async def test_silence_has_a_heartbeat_that_says_where_the_stream_is(log, tail, monkeypatch):
+    monkeypatch.setattr(live, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(live, "HEARTBEAT_SECONDS", 0.0)
+    view = domain.views[0]
+    stream = Live(None, domain, None, None)._events(view, tail, Wanted(key="no key of these", cursor=[*tail.high]))
+    assert await anext(stream) == RETRY
+
+    async def heard():
+        comment, told, *_ = (await anext(stream)).decode().splitlines()
+        assert comment == ": here"
+        return cursor_of(domain, view, told.removeprefix("id: "))
+
+    for _ in range(3):
+        assert await heard() == tail.high
+    log.write(100, 101)
+    await reach(tail, 102)
+    async with asyncio.timeout(20):
+        while await heard() != [26, 26, 25, 25]:
+            pass
+    await stream.aclose()
