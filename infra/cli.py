@@ -24,4 +24,7 @@ def root(asked: str | None = None) -> typer.Typer:
 
 
 def main() -> None:
-    root(next((word for word in sys.argv[1:] if not word.startswith("-")), None))()
+    try:
+        root(next((word for word in sys.argv[1:] if not word.startswith("-")), None))()
+    except KeyboardInterrupt:
+        sys.exit(130)  # it was still loading; a command that has begun says so by itself
