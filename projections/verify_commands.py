@@ -9,8 +9,17 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from domains.discovery import discover
 from domains.errors import UnreadableEvent
@@ -91,10 +100,18 @@ def views_named(name: str | None) -> list[tuple[Domain, AnyView]]:
     return found
 
 
+class Rate(ProgressColumn):
+    """How much is done in a second; rich's own columns say it only while nobody knows how much there is."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.finished_speed or task.speed
+        return Text("" if rate is None else f"{rate:,.0f}/s", style="progress.data.speed")
+
+
 @contextmanager
 def bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """How far the fold is, on a terminal."""
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True))
+    """How far the fold is, how fast, and for how long it will go on, on a terminal."""
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), Rate())
     with Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal) as shown:
         task = shown.add_task(name, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)

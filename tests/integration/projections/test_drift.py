@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import StringIO
+from itertools import count
 
 import psycopg
 import pytest
 from msgspec import structs
+from rich.console import Console
 from typer.testing import CliRunner
 
 from domains.codec import decode
@@ -259,3 +263,16 @@ def test_the_command_ends_with_5_when_something_differs(monkeypatch, drift, code
 def test_an_unknown_view_is_said():
     done = CliRunner().invoke(commands.app, ["projection", "verify", "nothing"])
     assert (done.exit_code, "Traceback" in done.output) == (3, False)
+
+
+def test_a_bar_says_how_far_and_how_fast_it_is_and_when_it_will_end(monkeypatch):
+    shown, clock = StringIO(), count()
+    person = Console(file=shown, force_terminal=True, width=160, get_time=lambda: float(next(clock)))
+    monkeypatch.setattr(verify_commands, "err", person)
+    with verify_commands.bar("order-details") as tell:
+        for done in range(0, 60, 10):
+            tell(done, 100)
+    last = shown.getvalue()
+    assert "50/100" in last
+    assert re.search(r"\d/s", last)
+    assert re.search(r"\d:\d\d:\d\d", last)
