@@ -43,6 +43,7 @@ from projections.refolding.sampling import Sampler
 from projections.retry import Retry
 from projections.serving.live import Live
 from projections.serving.past import Past
+from projections.serving.rebuilding import tell
 from projections.serving.service import Queries, read_side
 from projections.serving.views import Views
 from projections.worker import IN_HAND, Worker
@@ -76,6 +77,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             health.check("events topic", lane.problem)
             await stack.enter_async_context(lane.running(health))
             await stack.enter_async_context(Republisher(domain, place, publisher).running(health))
+            await stack.enter_async_context(beside(health, {"rebuild progress": tell(domain, views)}))
         acting = PostgresDatabase(place, domain)
         stack.push_async_callback(acting.close)
         told = await stack.enter_async_context(KafkaPublisher.open(settings, domain))

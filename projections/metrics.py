@@ -20,3 +20,6 @@ COMMIT_SECONDS = Histogram(
 )
 PARKED_KEYS = Gauge("headrace_projection_parked_keys", "Keys, and streams, that are parked", ["domain"])
 DRIFT_ROWS = Gauge("headrace_projection_drift_rows", "Rows that differ from a fold made anew", ["domain", "view"])
+REBUILD_PROGRESS = Gauge(
+    "headrace_projection_rebuild_progress", "The part of a rebuild that is done, from 0 to 1", ["domain", "view"]
+)

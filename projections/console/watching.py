@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 SECONDS = 2.0
 KEPT = 150
-SILENT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,8 @@ class Seen:
 
     @property
     def rebuilding(self) -> Rebuild | None:
-        """A rebuild that goes on: it has told of itself a moment ago."""
-        going = self.rebuild
-        return going if going is not None and going.error is None and going.silent < SILENT_SECONDS else None
+        """A rebuild that goes on."""
+        return self.rebuild if self.rebuild is not None and self.rebuild.goes_on else None
 
     @property
     def state(self) -> str:

@@ -30,6 +30,7 @@ DRIFT_BY_VIEW = sql.text("drift_by_view")
 POOL = 8
 WAIT_SECONDS = 2.0
 POLL_SECONDS = 0.05
+SILENT_SECONDS = 5.0
 NEVER = 1e9
 # A read database that was lost gets its tables, and then the rights on them, while it is rebuilt.
 BEING_REBUILT = (UndefinedTable, InsufficientPrivilege)
@@ -53,6 +54,11 @@ class Rebuild:
     error: str | None
     seconds: float
     silent: float
+
+    @property
+    def goes_on(self) -> bool:
+        """It has told of itself a moment ago."""
+        return self.error is None and self.silent < SILENT_SECONDS
 
     @property
     def eta(self) -> float | None:
