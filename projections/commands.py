@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
@@ -80,10 +79,13 @@ def lasts(seconds: float | None) -> str:
 
 
 def table(found: Sequence[Watched]) -> Group:
-    """How each view stands, and below the row that changed last, or why the key that was parked last is."""
+    """How each view stands, and below the row that changed last, or why the key that was parked last is.
+
+    The figures of a view fit into the 80 columns of a usual terminal.
+    """
     views = [f"{line.domain}/{line.view}" for line in found]
     width = max(map(len, views), default=0)
-    numbers = Table(box=SIMPLE_HEAD, pad_edge=False)
+    numbers = Table(box=None, pad_edge=False, padding=(0, 0, 0, 2))
     numbers.add_column("projection", no_wrap=True, min_width=width)
     for name in ("position", "behind", "seconds", "rate", "ETA", "parked", "drift"):
         numbers.add_column(name, justify="right", no_wrap=True)
@@ -93,7 +95,7 @@ def table(found: Sequence[Watched]) -> Group:
     for view, line in zip(views, found, strict=True):
         numbers.add_row(
             view,
-            f"{line.position} of {line.head}",
+            str(line.position),
             f"[yellow]{line.events_behind}[/]" if line.events_behind else "[green]0[/]",
             f"{line.seconds_behind:.1f}",
             f"{line.rate:.0f}",
@@ -103,4 +105,4 @@ def table(found: Sequence[Watched]) -> Group:
         )
         row = json.dumps(line.last_row, ensure_ascii=False) if line.last_row else ""
         rows.add_row(view, f"[red]{escape(line.error)}[/]" if line.error else f"[dim]{escape(row)}[/]")
-    return Group(numbers, rows)
+    return Group(numbers, "", rows)

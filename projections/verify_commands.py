@@ -18,7 +18,7 @@ from rich.progress import (
     TaskProgressColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from domains.discovery import discover
@@ -118,7 +118,7 @@ def bar(name: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def show(found: list[Verified]) -> None:
-    told = Table("view", "rows", "events", "up to position", "columns that differ")
+    told = Table(Column("view", no_wrap=True), "rows", "events", "up to position", "columns that differ")
     for each in found:
         drifted = f"[red]{len(each.drift)}[/]" if each.drift else "[green]0[/]"
         told.add_row(each.view, f"{each.rows:,}", f"{each.events:,}", str(each.position), drifted)

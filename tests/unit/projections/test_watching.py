@@ -1,0 +1,41 @@
+"""What the terminal shows of projections can be read on a usual one."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from domains.orders import domain
+from projections import commands, verify_commands
+from projections.refolding.drift import Verified
+from projections.watch import Watched
+
+HEADINGS = ["position", "behind", "seconds", "rate", "ETA", "parked", "drift"]
+FIGURES = ["12345678", "9999", "86400.5", "20515", "99", "min", "1000", "4321"]
+
+
+@pytest.fixture
+def terminal():
+    return Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
+
+
+def watched(view, error=None):
+    values = 12_345_678, 12_355_677, 9_999, 86_400.5, 20_515, 5_940.0, 1_000, error, {"order": "1"}, 4_321
+    return Watched(domain.name, view, *values)
+
+
+def test_80_columns_are_enough_to_watch(terminal):
+    terminal.print(commands.table([watched(domain.views[0].name), watched(domain.views[1].name, "KeyError: 'x'")]))
+    heading, first, second, *rest = terminal.file.getvalue().splitlines()
+    assert heading.split() == ["projection", *HEADINGS]
+    assert first.split() == [f"orders/{domain.views[0].name}", *FIGURES]
+    assert second.split()[0] == f"orders/{domain.views[1].name}"
+    assert any("KeyError: 'x'" in line for line in rest)
+    assert max(map(len, (heading, first, second))) <= terminal.width
+
+
+def test_80_columns_are_enough_to_verify(terminal, monkeypatch):
+    monkeypatch.setattr(verify_commands, "out", terminal)
+    names = [f"orders/{view.name}" for view in domain.views]
+    verify_commands.show([Verified(name, None, 1_000_000, 9_000_000, 12_345_678, []) for name in names])
+    assert all(name in terminal.file.getvalue() for name in names)
