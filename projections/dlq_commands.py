@@ -7,23 +7,21 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from domains.discovery import discover
 from domains.kernel import Domain
 from domains.plan import events_database
 from eventstore.errors import EventStoreError
 from eventstore.postgres import PostgresStore
-from infra.console import Exit, clear_errors, fail, out, show_json
+from infra.console import Exit, clear_errors, fail, show_json
 from infra.native import here
 from infra.plan import KAFKA_UI, OPERATOR
 from infra.postgres import conninfo
 from projections.errors import ReadUnavailable
 from projections.letters import Judged, Letter, judged, letters
+from projections.listed import listed
 
 dlq = typer.Typer(no_args_is_help=True, help="Look at what was set aside as none of our events.")
-SHOWN = 120
 Name = Annotated[str, typer.Argument(help="For example orders.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
 
@@ -34,7 +32,7 @@ def list_letters(name: Name, as_json: AsJson = False) -> None:
     domain = known(name)
     with dependencies():
         found = [summary(letter) for letter in letters(here().settings(KAFKA_UI), domain)]
-    show_json({"letters": found}) if as_json else table(found)
+    show_json({"letters": found}) if as_json else listed("nothing was set aside", found)
 
 
 @dlq.command()
@@ -55,8 +53,7 @@ def show(
     elif as_json:
         show_json(whole(found))
     else:
-        for field, value in whole(found).items():
-            out.print(f"{field}: {value}", markup=False)
+        listed("", [whole(found)])
 
 
 @dlq.command()
@@ -66,7 +63,7 @@ def replay(name: Name, as_json: AsJson = False) -> None:
     with dependencies():
         found = asyncio.run(judge_all(domain))
     told = [{**summary(one.letter), "verdict": one.verdict, "why": one.why} for one in found]
-    show_json({"letters": told}) if as_json else table(told)
+    show_json({"letters": told}) if as_json else listed("nothing was set aside", told)
     if any(one.verdict == "ours" for one in found):
         raise typer.Exit(Exit.UNVERIFIED)
 
@@ -98,15 +95,6 @@ def whole(letter: Letter) -> dict[str, Any]:
 def text(value: bytes | None) -> str | None:
     """Bytes as people can read them; what is no UTF-8 is escaped."""
     return None if value is None else value.decode(errors="backslashreplace")
-
-
-def table(found: list[dict[str, Any]]) -> None:
-    if not found:
-        return out.print("nothing was set aside")
-    made = Table(*found[0])
-    for one in found:
-        made.add_row(*(escape(str(value)[:SHOWN]) for value in one.values()))
-    return out.print(made)
 
 
 def known(name: str) -> Domain:

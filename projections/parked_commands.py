@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from domains.kernel import Domain
 from infra.console import Exit, clear_errors, fail, out, show_json
@@ -16,6 +14,7 @@ from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
 from projections.errors import NotParked, ReadUnavailable
+from projections.listed import listed
 from projections.parking import Parked, Skip, Spot
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
@@ -25,7 +24,6 @@ from projections.rows import AnyView
 from projections.verify_commands import projection, views_named
 
 T = TypeVar("T")
-SHOWN_OF_ERROR = 100
 View = Annotated[str, typer.Argument(help="For example orders/order-details.")]
 Key = Annotated[str, typer.Argument(help="The key, or the stream, as `parked` shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Plain JSON on stdout.")]
@@ -47,9 +45,9 @@ def parked(
     if as_json:
         show_json({"parked": found} | ({"skipped": skipped} if history else {}))
         return
-    table("nothing is parked", ("view", "key", "events", "position", "type", "attempts", "first_at", "error"), found)
+    listed("nothing is parked", found, ("view", "key", "events", "position", "type", "attempts", "first_at", "error"))
     if history:
-        table("nothing was skipped", ("view", "key", "position", "type", "who", "why", "at", "error"), skipped)
+        listed("nothing was skipped", skipped, ("view", "key", "position", "type", "who", "why", "at", "error"))
 
 
 @projection.command()
@@ -72,7 +70,7 @@ def retry(
     if as_json:
         show_json({"retried": done})
     else:
-        table("nothing is parked", ("view", "key", "folded", "left", "error"), done)
+        listed("nothing is parked", done, ("view", "key", "folded", "left", "error"))
     if any(one["left"] for one in done):
         raise typer.Exit(Exit.FAILURE)
 
@@ -167,16 +165,6 @@ def named(spot: Spot) -> dict[str, Any]:
 def outcome(done: Retried) -> dict[str, Any]:
     left = done.left
     return {"folded": done.events, "left": left.events if left else 0, "error": left.error if left else None}
-
-
-def table(nothing: str, columns: tuple[str, ...], found: list[dict[str, Any]]) -> None:
-    if not found:
-        return out.print(nothing)
-    made = Table(*columns)
-    for one in found:
-        cells = ("" if one[name] is None else str(one[name]) for name in columns)
-        made.add_row(*(escape(cell[:SHOWN_OF_ERROR]) for cell in cells))
-    return out.print(made)
 
 
 def run(action: Coroutine[Any, Any, T]) -> T:
