@@ -24,6 +24,7 @@ from projections import (
 )
 from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
+from projections.listed import printable
 from projections.verify_commands import projection
 from projections.watch import Watched, Watcher, watching
 from projections.why_commands import why
@@ -104,5 +105,6 @@ def table(found: Sequence[Watched]) -> Group:
             f"[red]{line.drift}[/]" if line.drift else "[green]0[/]",
         )
         row = json.dumps(line.last_row, ensure_ascii=False) if line.last_row else ""
-        rows.add_row(view, f"[red]{escape(line.error)}[/]" if line.error else f"[dim]{escape(row)}[/]")
+        said, style = (line.error, "red") if line.error else (row, "dim")
+        rows.add_row(view, f"[{style}]{escape(printable(said))}[/]")
     return Group(numbers, "", rows)

@@ -25,12 +25,14 @@ def watched(view, error=None):
 
 
 def test_80_columns_are_enough_to_watch(terminal):
-    terminal.print(commands.table([watched(domain.views[0].name), watched(domain.views[1].name, "KeyError: 'x'")]))
+    terminal.print(
+        commands.table([watched(domain.views[0].name), watched(domain.views[1].name, "KeyError: '\x1b[2Jx'")])
+    )
     heading, first, second, *rest = terminal.file.getvalue().splitlines()
     assert heading.split() == ["projection", *HEADINGS]
     assert first.split() == [f"orders/{domain.views[0].name}", *FIGURES]
     assert second.split()[0] == f"orders/{domain.views[1].name}"
-    assert any("KeyError: 'x'" in line for line in rest)
+    assert any("KeyError: '\\x1b[2Jx'" in line for line in rest)
     assert max(map(len, (heading, first, second))) <= terminal.width
 
 
