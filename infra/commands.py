@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from infra import tokens
-from infra.console import Exit, clear_errors, err, fail, out, show_json
+from infra.console import Exit, clear_errors, err, fail, out, printable, show_json
 from infra.device import Asked
 from infra.errors import NotRunning
 from infra.kafka import MECHANISM, PROTOCOL, librdkafka
@@ -296,5 +296,5 @@ def show_record(message: Message, as_json: bool) -> None:
     if as_json:
         show_json({"partition": message.partition(), "offset": message.offset(), "key": key, "value": value})
     else:
-        out.print(f"[cyan]{escape(str(key))}[/] ", end="")
-        out.print(value, markup=False)
+        out.print(f"[cyan]{escape(printable(str(key)))}[/] ", end="")
+        out.print(printable(str(value)), markup=False)

@@ -66,6 +66,11 @@ def show_json(value: object) -> None:
     sys.stdout.flush()
 
 
+def printable(text: str) -> str:
+    """Nothing of it speaks to the terminal: control characters are escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def fail(sentence: str, code: Exit = Exit.FAILURE, hint: str | None = None) -> typer.Exit:
     """Says what went wrong and how to mend it; raise what it returns."""
     err.print(sentence, style="red", markup=False)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from domains.discovery import discover
 from eventstore.errors import EventStoreError
-from infra.console import Exit, clear_errors, fail, out, show_json
+from infra.console import Exit, clear_errors, fail, out, printable, show_json
 from infra.native import Native, here
 from infra.plan import OPERATOR
 from projections import (
@@ -24,7 +24,6 @@ from projections import (
 )
 from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
-from projections.listed import printable
 from projections.verify_commands import projection
 from projections.watch import Watched, Watcher, watching
 from projections.why_commands import why

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from infra.console import out
+from infra.console import out, printable
 
 
 def listed(nothing: str, found: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
@@ -18,8 +18,3 @@ def listed(nothing: str, found: Sequence[Mapping[str, object]], columns: Sequenc
             if one[name] is not None:
                 out.print(f"{name.replace('_', ' '):<{width}}  {printable(str(one[name]))}", markup=False)
     return None
-
-
-def printable(text: str) -> str:
-    """Nothing of it speaks to the terminal: control characters are escaped."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

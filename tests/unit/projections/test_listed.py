@@ -5,11 +5,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from infra.console import out
+from infra.console import out, printable
 from projections import listed as module
 from projections.dlq_commands import summary, whole
 from projections.letters import Letter
-from projections.listed import listed, printable
+from projections.listed import listed
 from projections.placed import Arrived
 
 KEY = "orders-" + "k" * 200
