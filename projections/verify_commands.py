@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -32,6 +31,7 @@ from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
 from projections.errors import ReadUnavailable
+from projections.listed import listed
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
 from projections.refolding.drift import Frozen, Verified, note
@@ -126,9 +126,7 @@ def show(found: list[Verified]) -> None:
     drift = [(each.view, one) for each in found for one in each.drift]
     if not drift:
         return
-    table = Table("view", "key", "column", "live", "folded", "wrong since")
-    for view, one in drift[:SHOWN]:
-        since = "" if one.since is None else str(one.since)
-        values = (escape(str(value))[:60] for value in (one.live, one.folded))
-        table.add_row(view, escape(one.key), one.column, *values, since)
-    out.print(table)
+    told_of = [{"view": view, **asdict(one), "live": str(one.live), "folded": str(one.folded)} for view, one in drift]
+    listed("", told_of[:SHOWN], ("view", "key", "column", "live", "folded", "since"))
+    if len(drift) > SHOWN:
+        out.print(f"\n{len(drift) - SHOWN:,} more columns differ: --json tells all")

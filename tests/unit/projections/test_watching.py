@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from domains.orders import domain
-from projections import commands, verify_commands
-from projections.refolding.drift import Verified
+from projections import commands, listed, verify_commands
+from projections.refolding.drift import Drift, Verified
+from projections.verify_commands import SHOWN
 from projections.watch import Watched
 
 HEADINGS = ["position", "behind", "seconds", "rate", "ETA", "parked", "drift"]
@@ -16,7 +17,7 @@ FIGURES = ["12345678", "9999", "86400.5", "20515", "99", "min", "1000", "4321"]
 
 @pytest.fixture
 def terminal():
-    return Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
+    return Console(file=StringIO(), force_terminal=True, width=80, soft_wrap=True, color_system=None)
 
 
 def watched(view, error=None):
@@ -37,7 +38,13 @@ def test_80_columns_are_enough_to_watch(terminal):
 
 
 def test_80_columns_are_enough_to_verify(terminal, monkeypatch):
-    monkeypatch.setattr(verify_commands, "out", terminal)
+    for module in (verify_commands, listed):
+        monkeypatch.setattr(module, "out", terminal)
     names = [f"orders/{view.name}" for view in domain.views]
     verify_commands.show([Verified(name, None, 1_000_000, 9_000_000, 12_345_678, []) for name in names])
     assert all(name in terminal.file.getvalue() for name in names)
+    drift = [Drift(f"{number:0>90}", "lines", ["was"], ["is"] * 20, number) for number in range(SHOWN + 7)]
+    verify_commands.show([Verified(names[0], None, 1_000_000, 9_000_000, 12_345_678, drift)])
+    said = terminal.file.getvalue()
+    assert f"key     {1:0>90}\ncolumn  lines\nlive    ['was']\nfolded  {['is'] * 20}\nsince   1\n" in said
+    assert said.endswith("\n\n7 more columns differ: --json tells all\n")
