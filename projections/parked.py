@@ -91,7 +91,7 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def kept(event: RecordedEvent) -> dict[str, Any]:
-    return {"position": event.position, "event": encode_value(event, SOURCE)}
+    return {"position": event.position, "stream": event.stream, "event": encode_value(event, SOURCE)}
 
 
 def failure(parked: Parked) -> dict[str, Any]:

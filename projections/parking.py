@@ -17,6 +17,13 @@ class Spot(NamedTuple):
     of_stream: bool = False
 
 
+class EventPlace(NamedTuple):
+    """Where an event stands: what only has the position of another stream's event is not that event."""
+
+    position: int
+    stream: str
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """An event for a spot. `error` is why it fails; None: it only waits behind another."""

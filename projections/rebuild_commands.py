@@ -23,6 +23,7 @@ from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
 from projections.errors import ProjectionError, ReadUnavailable, RebuildRefused
+from projections.parking import EventPlace
 from projections.plan import read_database
 from projections.refolding.beside import Standing
 from projections.refolding.estimate import estimate
@@ -104,7 +105,7 @@ async def take_out(standing: Standing, view: AnyView, store: EventStore, positio
         found = await store.read_log(after=position - 1, limit=1)
         if not found or found[0].position != position:
             raise RebuildRefused(f"there is no event at position {position}")
-        if position not in known:
+        if EventPlace(position, found[0].stream) not in known:
             await standing.take_out(view, found[0], getpass.getuser(), why)
 
 

@@ -16,7 +16,7 @@ from eventstore.records import RecordedEvent
 from infra.plan import CONSOLE, OPERATOR
 from projections import sql
 from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
-from projections.parking import Skip, Spot
+from projections.parking import EventPlace, Skip, Spot
 from projections.postgres import COUNTED, POSITIONS, PROJECTION, PostgresTransaction
 from projections.projector import Applied, Projector
 from projections.refolding.effects import guarded
@@ -26,7 +26,7 @@ from projections.tables import NEXT, PREVIOUS, Table, signature, tables
 
 LOCK_MILLISECONDS = 200
 LONGEST_NAME = 63
-SKIPS, SPOTS = sql.text("skips"), sql.text("parked_spots")
+SKIPPED, SPOTS = sql.text("skipped"), sql.text("parked_spots")
 READ, WRITE = SQL("GRANT SELECT ON {} TO {}"), SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
 
 
@@ -74,10 +74,10 @@ class Standing:
         found = await (await self.connection.execute(COUNTED, {"projection": PROJECTION})).fetchone()
         return set(found["views"].split()) if found and found["views"] else set()
 
-    async def skipped(self, view: AnyView) -> frozenset[int]:
-        """The positions of events that a person took out of this view for good."""
-        rows = await (await self.connection.execute(SKIPS, {"view": Table(view).name})).fetchall()
-        return frozenset(row["position"] for row in rows)
+    async def skipped(self, view: AnyView) -> frozenset[EventPlace]:
+        """The events that a person took out of this view for good."""
+        rows = await (await self.connection.execute(SKIPPED, {"view": Table(view).name})).fetchall()
+        return frozenset(EventPlace(**row) for row in rows)
 
     async def parked(self, view: AnyView) -> frozenset[str]:
         """The keys that wait for somebody to retry them."""

@@ -18,6 +18,7 @@ from eventstore.link import parameters
 from eventstore.store import EventStore
 from projections import sql
 from projections.errors import ReadUnavailable
+from projections.parking import EventPlace
 from projections.postgres import POSITIONS, PROJECTION
 from projections.refolding.refold import Chosen, Progress, Refold
 from projections.rows import AnyView
@@ -91,12 +92,12 @@ class Frozen:
         rows = await (await self._connection.execute(POSITIONS, {"projection": PROJECTION})).fetchall()
         return {row["partition"]: row["position"] for row in rows}
 
-    async def aside(self, view: AnyView) -> tuple[frozenset[int], frozenset[str]]:
-        """The positions of events that are in no row, skipped or parked by now, and the keys that are parked."""
+    async def aside(self, view: AnyView) -> tuple[frozenset[EventPlace], frozenset[str]]:
+        """The events that are in no row, skipped or parked by now, and the keys that are parked."""
         told = {"view": Table(view).name}
         left_out = await (await self._connection.execute(LEFT_OUT, told)).fetchall()
         spots = await (await self._connection.execute(SPOTS, told)).fetchall()
-        return frozenset(row["position"] for row in left_out), frozenset(
+        return frozenset(EventPlace(**row) for row in left_out), frozenset(
             row["name"] for row in spots if not row["of_stream"]
         )
 

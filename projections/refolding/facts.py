@@ -8,6 +8,7 @@ from domains.kernel import Domain, Event
 from eventstore.errors import InvalidEvent
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
+from projections.parking import EventPlace
 from projections.rows import AnyView
 
 PAGE = 1000
@@ -19,7 +20,7 @@ async def facts_of(  # noqa: PLR0917
     store: EventStore,
     key: str,
     until: datetime | None = None,
-    skipped: Collection[int] = frozenset(),
+    skipped: Collection[EventPlace] = frozenset(),
 ) -> AsyncIterator[tuple[RecordedEvent, Event]]:
     """The events that made a row, in their order, without those that were `skipped`.
 
@@ -38,7 +39,7 @@ async def facts_of(  # noqa: PLR0917
         for event in page:
             if until is not None and event.recorded_at > until:
                 return
-            if event.position in skipped:
+            if skipped and (event.position, event.stream) in skipped:
                 continue
             fact = decode(domain, event)
             if view.key_of(fact) == key:

@@ -12,6 +12,7 @@ from eventstore.records import BareEvent, RecordedEvent
 from eventstore.store import EventStore
 from infra.partitions import partition_of
 from projections.errors import EffectRefused, RebuildFailed
+from projections.parking import EventPlace
 from projections.placed import Placed
 from projections.refolding import effects
 from projections.rows import AnyView
@@ -79,7 +80,7 @@ class Source:
         self.after = after if skipped is None else skipped - 1
 
     async def placed(
-        self, domain: Domain, bounds: Bounds, skipped: Collection[int] = frozenset()
+        self, domain: Domain, bounds: Bounds, skipped: Collection[EventPlace] = frozenset()
     ) -> AsyncIterator[list[Placed]]:
         """The same as batches for a projector."""
         async for page in self._pages(bounds, self._store.read_log):
@@ -93,7 +94,7 @@ class Source:
 
 
 class Refold:
-    """Folds a view from the store, without the events at positions that were `skipped`.
+    """Folds a view from the store, without the events that were `skipped`.
 
     After a pass, `events` is how many were within the bounds, and what lies beyond them comes after position `after`.
     """
@@ -104,7 +105,7 @@ class Refold:
         view: AnyView,
         store: EventStore,
         bounds: Bounds,
-        skipped: Collection[int] = frozenset(),
+        skipped: Collection[EventPlace] = frozenset(),
     ) -> None:
         self._domain, self._view, self._bounds, self._skipped = domain, view, bounds, skipped
         self._source = partial(Source, domain, store)
@@ -146,9 +147,9 @@ class Refold:
         self.after = source.after
 
 
-def without(page: list[AnyEvent], skipped: Collection[int]) -> list[AnyEvent]:
+def without(page: list[AnyEvent], skipped: Collection[EventPlace]) -> list[AnyEvent]:
     """The events that nobody took out of the view for good."""
-    return [event for event in page if event.position not in skipped] if skipped else page
+    return [event for event in page if (event.position, event.stream) not in skipped] if skipped else page
 
 
 def facts(

@@ -15,7 +15,7 @@ from eventstore.store import EventStore
 from projections.errors import RebuildRefused
 from projections.postgres import PostgresTransaction
 from projections.refolding.beside import LOCK_MILLISECONDS, Standing
-from projections.refolding.refold import Progress, Refold, Source, facts, nobody
+from projections.refolding.refold import Progress, Refold, Source, facts, nobody, without
 from projections.rows import AnyView
 from projections.tables import Table
 
@@ -81,7 +81,7 @@ async def replay(
             late = Refold(standing.domain, view, store, await standing.positions(), skipped)
             async for page in rest.pages(await standing.positions()):
                 new = [event for event in page if event.position > bounds[rest.partition(event)]]
-                late.fold([event for event in new if event.position not in skipped], rows, keys.__contains__)
+                late.fold(without(new, skipped), rows, keys.__contains__)
             wrong = await differing(standing, view, keys, rows)
             if wrong and not dry_run:
                 await transaction.save(view, {key: rows.get(key) for key in wrong})

@@ -22,6 +22,7 @@ from projections.errors import ProjectionError
 from projections.folding import is_key
 from projections.metrics import DRIFT_ROWS
 from projections.paging import Place
+from projections.parking import EventPlace
 from projections.postgres import PostgresDatabase
 from projections.refolding.drift import HOLD, LEFT_OUT, SPOTS, as_it_is, columns_that_differ, moment, note
 from projections.refolding.facts import of_one_stream
@@ -48,7 +49,7 @@ class Sample:
     at: datetime
     live: dict[str, Row | None]
     bounds: Mapping[int, int]
-    left_out: frozenset[int]
+    left_out: frozenset[EventPlace]
 
 
 @dataclass(slots=True)
@@ -152,7 +153,7 @@ class Sampler:
         for parked in spots:
             if not parked["of_stream"]:
                 live.pop(parked["name"], None)
-        return Sample(at, live, bounds, frozenset(row["position"] for row in left_out))
+        return Sample(at, live, bounds, frozenset(EventPlace(**row) for row in left_out))
 
     async def _folded(self, view: AnyView, sample: Sample) -> dict[str, Row]:
         """What the rows should be."""
@@ -190,6 +191,6 @@ class Sampler:
         return [
             event
             for event in page
-            if event.position not in sample.left_out
+            if (event.position, event.stream) not in sample.left_out
             and (event.position <= sure or event.position <= bounds.get(partition_of(event.stream.encode(), number), 0))
         ]

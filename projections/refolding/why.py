@@ -8,6 +8,7 @@ from typing import Any
 from domains.kernel import Domain, Row
 from eventstore.records import Metadata, RecordedEvent
 from eventstore.store import EventStore
+from projections.parking import EventPlace
 from projections.refolding.effects import guarded
 from projections.refolding.facts import facts_of
 from projections.refolding.refold import failed
@@ -32,7 +33,7 @@ class Cause:
 
 
 async def why(
-    domain: Domain, view: AnyView, store: EventStore, key: str, skipped: Collection[int] = frozenset()
+    domain: Domain, view: AnyView, store: EventStore, key: str, skipped: Collection[EventPlace] = frozenset()
 ) -> Sequence[Cause]:
     """The cause of each column that an event has set, in the order of the columns; none, if there is no row.
 

@@ -12,6 +12,7 @@ from eventstore.errors import EventsDetached, StoreUnavailable
 from eventstore.store import EventStore
 from projections.errors import BeyondReach, FoldsWait, ReadUnavailable
 from projections.paging import Place
+from projections.parking import EventPlace
 from projections.refolding.effects import guarded
 from projections.refolding.facts import facts_of, of_one_stream
 from projections.refolding.refold import Refold, failed
@@ -23,10 +24,10 @@ MOST_WAITING = 8
 KEPT_BYTES = 32 * 1024 * 1024
 
 
-Skipped = Callable[[AnyView], Awaitable[frozenset[int]]]
+Skipped = Callable[[AnyView], Awaitable[frozenset[EventPlace]]]
 
 
-async def nothing(_: AnyView) -> frozenset[int]:
+async def nothing(_: AnyView) -> frozenset[EventPlace]:
     return frozenset()
 
 
@@ -49,7 +50,7 @@ class Past:
 
     def __init__(self, domain: Domain, store: EventStore, skipped: Skipped = nothing, most: int = MOST_EVENTS) -> None:
         self._domain, self._store, self._skipped, self._most = domain, store, skipped, most
-        self._kept: OrderedDict[tuple[str, int, frozenset[int]], Folded] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, frozenset[EventPlace]], Folded] = OrderedDict()
         self._turn, self._waiting = asyncio.Lock(), 0
 
     async def one(self, view: AnyView, key: str, moment: datetime) -> tuple[Row | None, int]:

@@ -18,14 +18,14 @@ from projections import sql
 from projections.errors import ReadUnavailable
 from projections.paging import Place
 from projections.parked import parked
-from projections.parking import Parked
+from projections.parking import EventPlace, Parked
 from projections.postgres import PROJECTION
 from projections.rows import AnyView
 from projections.serving.shared import Shared
 from projections.tables import filter_name, tables
 
 STATE, PARKED_AT, PARKED_BY_VIEW = (sql.text(name) for name in ("state", "parked_at", "parked_by_view"))
-SKIPS, SPOTS, REBUILDING, REBUILT = (sql.text(name) for name in ("skips", "parked_page", "rebuilding", "rebuilt"))
+SKIPPED, SPOTS, REBUILDING, REBUILT = (sql.text(name) for name in ("skipped", "parked_page", "rebuilding", "rebuilt"))
 DRIFT_BY_VIEW = sql.text("drift_by_view")
 POOL = 8
 WAIT_SECONDS = 2.0
@@ -130,10 +130,10 @@ class Views:
         position: int | None = found["position"]
         return position
 
-    async def skipped(self, view: AnyView) -> frozenset[int]:
-        """The positions of events that a person took out of a view for good."""
-        rows = await self._fetch(SKIPS, {"view": self._tables[view.name].name})
-        return frozenset(row["position"] for row in rows)
+    async def skipped(self, view: AnyView) -> frozenset[EventPlace]:
+        """The events that a person took out of a view for good."""
+        rows = await self._fetch(SKIPPED, {"view": self._tables[view.name].name})
+        return frozenset(EventPlace(**row) for row in rows)
 
     async def parking(self) -> Mapping[str, tuple[int, str | None]]:
         """Of each view that has any: how many keys are parked, and why the last one is."""

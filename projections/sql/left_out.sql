@@ -1,3 +1,5 @@
-SELECT position FROM skips WHERE view = %(view)s
+SELECT position, coalesce(stream, convert_from(event, 'UTF8')::json ->> 'subject') AS stream
+FROM skips WHERE view = %(view)s
 UNION
-SELECT position FROM parked_events WHERE view = %(view)s
+SELECT position, coalesce(stream, convert_from(event, 'UTF8')::json ->> 'subject') AS stream
+FROM parked_events WHERE view = %(view)s

@@ -5,7 +5,7 @@ WITH
         FROM parked WHERE view = %(old)s
     ),
     events AS (
-        INSERT INTO parked_events (view, name, of_stream, position, event)
-        SELECT %(new)s, name, of_stream, position, event FROM parked_events WHERE view = %(old)s
+        INSERT INTO parked_events (view, name, of_stream, position, stream, event)
+        SELECT %(new)s, name, of_stream, position, stream, event FROM parked_events WHERE view = %(old)s
     )
 DELETE FROM parked WHERE view = %(old)s

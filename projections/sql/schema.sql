@@ -59,6 +59,9 @@ CREATE TABLE IF NOT EXISTS skips (
     why       text        NOT NULL,
     at        timestamptz NOT NULL
 );
+-- Whose position it is: a record that only has the position of another's event must not take that one out.
+ALTER TABLE parked_events ADD COLUMN IF NOT EXISTS stream text;
+ALTER TABLE skips ADD COLUMN IF NOT EXISTS stream text;
 -- Skips that were not published yet.
 CREATE TABLE IF NOT EXISTS untold_skips (
     number bigint PRIMARY KEY REFERENCES skips

@@ -3,8 +3,10 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from domains.admin import EventSkipped
@@ -14,7 +16,7 @@ from eventstore.errors import StoreUnavailable
 from eventstore.relay import IN_FLIGHT
 from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
 from projections.lanes.progress import UpToTheStore
-from projections.parking import Spot, Waiting
+from projections.parking import EventPlace, Skip, Spot, Waiting
 from projections.postgres import PostgresDatabase
 from projections.publish import LARGEST_ROW, fits
 from projections.rebuild_commands import take_out
@@ -68,6 +70,26 @@ async def test_what_waits_with_its_stream_is_no_drift_and_keeps_nobody_from_look
         assert max([await sampler.once(DETAILS) for _ in range(200 // ROWS + 1)]) == 1
     finally:
         await sampler.database.close()
+
+
+async def test_what_only_has_the_position_of_another_event_does_not_take_that_out(system):
+    (real,) = await system.store.read_stream("orders-7")
+    forged = structs.replace(real, stream="orders-8", version=9)
+    spot = Spot("orders-8", of_stream=True)
+    database = PostgresDatabase(system.reader, domain)
+    async with database.transaction() as transaction:
+        parking = transaction.parking(DETAILS)
+        await parking.park([Waiting(spot, forged, "unreadable")])
+        assert await system.drift() == []
+        await parking.skip(Skip(spot, forged, "unreadable", "ann", "a test", datetime.now(UTC)))
+        await parking.free(spot)
+    await database.close()
+    assert await system.drift() == []
+    async with system.standing() as standing:
+        assert (await rebuild(standing, DETAILS, system.store)).changed == 0
+    # Also as those are kept that were parked or skipped before their streams stood beside them.
+    system.execute("UPDATE skips SET stream = NULL")
+    assert await system.drift() == []
 
 
 async def test_a_replay_waits_for_streams_that_are_parked(system):
@@ -169,11 +191,11 @@ async def test_an_event_that_no_version_can_be_built_with_is_left_out_by_who_say
         for _ in range(2):
             await take_out(standing, view, system.store, [event.position], "it was a test")
         await rebuild(standing, view, system.store)
-        assert await standing.skipped(view) == {event.position}
+        assert await standing.skipped(view) == {EventPlace(event.position, event.stream)}
     assert system.execute("SELECT count(*) FROM order_details_v2") == [(199,)]
     assert system.execute("SELECT position, why FROM skips") == [(event.position, "it was a test")]
     await told_once(system, event)
-    assert await why(declared, view, system.store, "3", {event.position}) == []
+    assert await why(declared, view, system.store, "3", {EventPlace(event.position, event.stream)}) == []
     with pytest.raises(RebuildFailed, match="KeyError"):
         await why(declared, view, system.store, "3")
 

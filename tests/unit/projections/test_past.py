@@ -99,7 +99,7 @@ async def test_a_fold_of_before_an_event_was_left_out_is_not_answered_with(store
 
     past, now = Past(domain, store, skipped), datetime.now(UTC)
     before, _ = await past.page(COUNTRIES, {}, Place(), 10, now)
-    taken_out.add(1)  # the order 0, of France
+    taken_out.add((1, "orders-0"))  # of France
     after, _ = await past.page(COUNTRIES, {}, Place(), 10, now)
     assert {row.country: row.orders for row in before} == {"EIRE": 4, "France": 4}
     assert {row.country: row.orders for row in after} == {"EIRE": 4, "France": 3}
