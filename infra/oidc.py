@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from math import isfinite
 from time import monotonic, time
 from typing import Any
@@ -69,6 +68,7 @@ class Verifier:
         self._fetched_at, self._next_fetch, self._reachable = -REFRESH_SECONDS, 0.0, False
         self._fetching = asyncio.Lock()
         self._refreshing: asyncio.Task[None] | None = None
+        # By the token itself: each request would hash it, and whoever reads our memory finds it there in any case.
         self._known: OrderedDict[bytes, Identity] = OrderedDict()
 
     def unready(self) -> str | None:
@@ -96,14 +96,14 @@ class Verifier:
         if (known := self.known(token.encode())) is not None:
             return known
         identity = await self._judge(token)
-        self._known[sha256(token.encode()).digest()] = identity
+        self._known[token.encode()] = identity
         if len(self._known) > CACHED_TOKENS:
             self._known.popitem(last=False)
         return identity
 
     def known(self, token: bytes) -> Identity | None:
         """Whose token this is, if it was verified before and has not expired."""
-        known = self._known.get(sha256(token).digest())
+        known = self._known.get(token)
         return known if known is not None and known.expires_at + LEEWAY_SECONDS > time() else None
 
     async def _judge(self, token: str) -> Identity:
