@@ -1,42 +1,54 @@
 """One line and one measurement for each request. Both are on the hot path, so they cost microseconds."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from functools import partial
+from dataclasses import dataclass, field
+from itertools import accumulate
 from json.encoder import encode_basestring_ascii as quoted
 from time import gmtime, strftime, time
 from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Histogram, Metric
+from prometheus_client import REGISTRY, CollectorRegistry, Metric
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from infra.logs import Lines
+from infra.logs import FLUSH_LINES, Lines
 from infra.telemetry import RequestContext
 
 LONGEST_PATH = 512
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NAME = "http_server_request_duration_seconds"
-MOST_PENDING = 256
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-
+LABELS = ("http_request_method", "http_route", "http_response_status_code")
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BOUNDS = (*map(str, BUCKETS), "+Inf")
 
 Key = tuple[str, str, int]
+Answered = tuple[str, bytes, str | None, RequestContext, int, float, float]
 
 
 class AccessLog:
     """Writes access lines to stderr, several at a time."""
 
     def __init__(self, service: str) -> None:
-        self._second, self._stamp = 0, ""
+        self._second, self._stamp, self._answered = 0, "", list[Answered]()
         self._lines, self._end = Lines(service), f',"ecs.version":"1.6.0","service":{{"name":"{service}"}}}}'
 
     def record(self, scope: Mapping[str, Any], context: RequestContext, status: int, seconds: float) -> None:
         asked = scope["method"], scope["raw_path"], scope.get("actor")
-        self._lines.add(partial(self._line, asked, context, status, seconds, time()))
+        self._answered.append((*asked, context, status, seconds, time()))
+        if len(self._answered) == 1:
+            self._lines.add(self._all)
+        elif len(self._answered) >= FLUSH_LINES:
+            self.flush()
 
-    def _line(
-        self, asked: tuple[str, bytes, str | None], context: RequestContext, status: int, seconds: float, now: float
-    ) -> str:
-        (method, raw_path, actor), trace = asked, context.traceparent
+    def _all(self) -> str:
+        """A line for each that was answered since this was called: many in a row take half the time."""
+        answered, self._answered = self._answered, []
+        return "\n".join([self._line(one) for one in answered])
+
+    def _line(self, answered: Answered) -> str:
+        method, raw_path, actor, context, status, seconds, now = answered
+        trace = context.traceparent
         path = quoted(raw_path.decode("ascii", "replace")[:LONGEST_PATH])
         user = f',"user":{{"id":{quoted(actor)}}}' if actor is not None else ""
         if (second := int(now)) != self._second:
@@ -55,36 +67,43 @@ class AccessLog:
         self._lines.flush()
 
 
+@dataclass(slots=True)
+class Series:
+    """Requests of one kind: how many took how long, and how many seconds all of them together."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    seconds: float = 0.0
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """The buckets as Prometheus wants them, each with all that is below it."""
+        return list(zip(BOUNDS, accumulate(self.counts), strict=True))
+
+
 class Durations(Collector):
-    """Measures requests per route template, so that what clients send cannot make new series."""
+    """Measures requests per route template, so that what clients send cannot make new series.
+
+    It counts itself: a histogram of the library would take a lock, and walk over its buckets, for each request.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        labels = ("http_request_method", "http_route", "http_response_status_code")
-        about = "How long requests took, by route template"
-        self._histogram = Histogram(NAME, about, labels, buckets=BUCKETS, registry=None)
-        self._pending: list[tuple[Key, float]] = []
-        self._series: dict[Key, Histogram] = {}
+        self._series: dict[Key, Series] = {}
         registry.register(self)
 
     def record(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
-        self._pending.append(((scope["method"], template(scope), status), seconds))
-        if len(self._pending) >= MOST_PENDING:
-            self._count()
+        method = scope["method"]
+        route = scope.get("route_template") or template(scope)
+        key = method if method in METHODS else "other", route, status
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series()
+        series.counts[bisect_left(BUCKETS, seconds)] += 1
+        series.seconds += seconds
 
     def collect(self) -> Iterable[Metric]:
-        self._count()
-        return self._histogram.collect()
-
-    def _count(self) -> None:
-        """Many in a row take half the time."""
-        pending, self._pending = self._pending, []
-        for key, seconds in pending:
-            series = self._series.get(key)
-            if series is None:
-                method, route, status = key
-                known = method if method in METHODS else "other"
-                series = self._series[key] = self._histogram.labels(known, route, status)
-            series.observe(seconds)
+        found = HistogramMetricFamily(NAME, "How long requests took, by route template", labels=LABELS)
+        for (method, route, status), series in self._series.items():
+            found.add_metric((method, route, str(status)), series.cumulative(), series.seconds)
+        return [found]
 
 
 DURATIONS = Durations(REGISTRY)
@@ -92,5 +111,5 @@ DURATIONS = Durations(REGISTRY)
 
 def template(scope: Mapping[str, Any]) -> str:
     """The declared route that a request met: never what the client sent."""
-    declared: str | None = scope.get("route_template") or getattr(scope.get("route"), "path", None)
+    declared: str | None = getattr(scope.get("route"), "path", None)
     return declared or scope["app"].templates.get(scope.get("endpoint"), "unmatched")
