@@ -60,12 +60,13 @@ class Application(FastAPI):
             self.middleware_stack = self.build_middleware_stack()
         return self.middleware_stack(scope, receive, send)
 
-    def at_once(self, cycle: Cycle) -> Callable[[], None] | None:
-        """As `Edge.at_once`."""
+    @property
+    def at_once(self) -> Callable[[Cycle], Callable[[], None] | None]:
+        """The edge's, which is asked for once per connection."""
         if self.middleware_stack is None:
             self.middleware_stack = self.build_middleware_stack()
         assert isinstance(self.middleware_stack, Edge)  # noqa: S101  # it was built here
-        return self.middleware_stack.at_once(cycle)
+        return self.middleware_stack.at_once
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()

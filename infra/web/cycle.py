@@ -21,14 +21,30 @@ class Cycle(RequestResponseCycle):
     _head = b""
     hand_over: Callable[[], None] | None = None
     """Set while it is answered without a task: has one go on with it."""
+    _event: asyncio.Event | None = None
+    more_body = True
+    disconnected = response_started = response_complete = False
 
     def __init__(self, protocol: HttpToolsProtocol, scope: Any, turn: Turn, *, keep_alive: bool) -> None:
         # All that the class above has, which takes twice as long to be told it.
         self.scope, self.protocol, self.keep_alive, self._turn = scope, protocol, keep_alive, turn
         self.transport, self.flow, self.logger = protocol.transport, protocol.flow, protocol.logger
         self.waiting_for_100_continue, self.on_response = protocol.expect_100_continue, protocol.on_response_complete
-        self.message_event, self.body, self.more_body = asyncio.Event(), bytearray(), True
-        self.disconnected = self.response_started = self.response_complete = False
+        self.body = bytearray()
+
+    @property
+    def message_event(self) -> asyncio.Event:  # type: ignore[override]
+        """Set when there is something to receive. Who is answered without a task never waits, and never has it."""
+        if self._event is None:
+            self._event = asyncio.Event()
+            if self.body or not self.more_body or self.disconnected or self.response_complete:
+                self._event.set()
+        return self._event
+
+    def came(self) -> None:
+        """There is something to receive."""
+        if self._event is not None:
+            self._event.set()
 
     def start(self) -> None:
         """Has a task answer it."""
@@ -99,7 +115,7 @@ class Cycle(RequestResponseCycle):
             self._write(body)
             return
         self.response_complete = True
-        self.message_event.set()
+        self.came()
         head, self._head = self._head, b""
         self._last(head + body)
 

@@ -77,8 +77,7 @@ class Edge:
             self._access.record(exchange.scope, exchange.context, exchange.status, seconds)
 
     def _begun(self, scope: Scope) -> "Exchange":
-        sent = scope["sent"] = dict(scope["headers"])
-        deadline = None
+        sent, deadline = scope["sent"], None
         # Only our own gateway may say how long it waits; others could make us give up what we have begun.
         if self._rules.peers is not None:
             patience = sent.get(b"x-request-timeout-ms", b"")

@@ -34,6 +34,11 @@ MALFORMED = (400, "bad-request", "this is not a valid HTTP request")
 class Protocol(HttpToolsProtocol):
     """One connection. `scope["peer"]` is the common name in the client's verified certificate, or None."""
 
+    # With these in its dictionary, an instance would have more than the interpreter keeps in its fast form.
+    __slots__ = (
+        *("_at_once", "_deadline", "_discarded", "_full", "_head", "_idle", "_in_head", "_refusal", "_turn"),
+        "_unstarted",
+    )
     peer: str | None = None
     cycle: Cycle
 
@@ -44,6 +49,7 @@ class Protocol(HttpToolsProtocol):
         self._head, self._in_head, self._discarded = 0, True, 0
         self._refusal, self._full = MALFORMED, False
         self._unstarted: Cycle | None = None
+        self._at_once = self.app.at_once
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._too_late)
         self._idle = Alarm(self.loop, self.timeout_keep_alive_handler)
 
@@ -55,6 +61,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._full:
             return
+        self._head += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -64,18 +71,19 @@ class Protocol(HttpToolsProtocol):
             self._unsupported_upgrade_warning()
         if self.transport.is_closing():
             return
-        if self._unstarted is not None:
-            cycle, self._unstarted = self._unstarted, None
+        if (cycle := self._unstarted) is not None:
+            self._unstarted = None
             if not cycle.more_body:
-                cycle.hand_over = self.app.at_once(cycle)
+                cycle.hand_over = self._at_once(cycle)
             if cycle.hand_over is None:
                 cycle.start()
         if self._in_head:
-            self._unfinished(len(data))
+            self._unfinished()
+        else:
+            self._head = 0
 
-    def _unfinished(self, size: int) -> None:
+    def _unfinished(self) -> None:
         """The head is not complete: it must become so within bounds of size and time."""
-        self._head += size
         if self._head > HEAD_LIMIT:
             self._refusal = TOO_LARGE
             self.send_400_response("")
@@ -94,34 +102,17 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         # Nothing else keeps an idle connection: neither empty lines nor the rest of a body that was answered already.
         self._idle.clear()
-        self.url, self.headers, self.expect_100_continue = b"", [], False
-        self.scope = {  # type: ignore[typeddict-item,typeddict-unknown-key]
-            "type": "http",
-            "asgi": ASGI,
-            "http_version": "1.1",
-            "server": self.server,
-            "client": self.client,
-            "scheme": "https",
-            "root_path": "",
-            "headers": self.headers,
-            "peer": self.peer,
-        }
-        self._head, self._in_head = 0, True
+        self.url, self.headers, self.expect_100_continue, self._in_head = b"", [], False, True
 
     def on_url(self, url: bytes) -> None:
-        self._head += len(url)
-        if self._head > HEAD_LIMIT:
-            raise self._too_large()
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head += len(name) + len(value) + 4
-        if self._head > HEAD_LIMIT:
-            raise self._too_large()
-        name = name.lower()
-        self.headers.append((name, value))
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+        if self._in_head:
+            self.headers.append((name.lower(), value))
+        else:
+            # What comes after a body in chunks is nobody's header.
+            self._discard(len(name) + len(value))
 
     def _too_large(self) -> httptools.HttpParserError:
         self._refusal = TOO_LARGE
@@ -129,24 +120,43 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begins to answer, or does so after what was asked before on this connection."""
-        parser, scope = self.parser, self.scope
-        version = parser.get_http_version()
+        parser, headers = self.parser, self.headers
+        sent, keep_alive = dict(headers), parser.should_keep_alive()
+        # To ask for the version is dear, and in HTTP/1.1 alone a connection is kept without a word about it.
+        version = "1.1" if keep_alive and b"connection" not in sent else parser.get_http_version()
         if version not in VERSIONS:
             raise httptools.HttpParserError(MALFORMED[2])
+        # What came since the head began is more than the head, and mostly little enough.
+        if self._head > HEAD_LIMIT and size_of(self.url, headers) > HEAD_LIMIT:
+            raise self._too_large()
         self._in_head = False
         if self._deadline is not None:
             self._in_time()
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
-        scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"], scope["query_string"] = url.path, url.query or b""
-        before = self.cycle
+        self.expect_100_continue = sent.get(b"expect", b"").lower() == b"100-continue"
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": ASGI,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": "https",
+            "method": parser.get_method().decode("ascii"),
+            "root_path": "",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "headers": headers,
+            "sent": sent,
+            "peer": self.peer,
+        }
+        self.scope, before = scope, self.cycle  # type: ignore[assignment]
         if len(self.pipeline) >= MOST_WAITING:
             # Those that wait are answered, and with the last of them the connection ends: who asks on asks again.
             before.keep_alive, self._full = False, True
             raise httptools.HttpParserError("more requests wait than are taken")
-        self.cycle = Cycle(self, scope, self._turn, keep_alive=version != "1.0" and parser.should_keep_alive())
+        self.cycle = Cycle(self, scope, self._turn, keep_alive=keep_alive and version != "1.0")
         if before is None or before.response_complete:
             self._unstarted = self.cycle
         else:
@@ -160,7 +170,8 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         self._idle.set(self.loop.time() + self.timeout_keep_alive)
 
     def shutdown(self) -> None:
@@ -181,17 +192,17 @@ class Protocol(HttpToolsProtocol):
         self.cycle.body += body
         if len(self.cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        self.cycle.message_event.set()
+        self.cycle.came()
 
     def on_message_complete(self) -> None:
         # An application that finds this need not fear that the rest of the body never comes.
         self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]
         if not self.cycle.response_complete:
             self.cycle.more_body = False
-            self.cycle.message_event.set()
+            self.cycle.came()
 
     def _discard(self, size: int) -> None:
-        """What a client still sends after its answer is thrown away, but not for ever."""
+        """What nobody takes is thrown away, but not for ever."""
         self._discarded += size
         if self._discarded > DISCARD_LIMIT:
             self._too_late()
@@ -208,6 +219,11 @@ class Protocol(HttpToolsProtocol):
         self._turn.flush()
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+
+def size_of(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    """How long the head is that has them."""
+    return len(url) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def common_name(certificate: Mapping[str, Any] | None) -> str | None:

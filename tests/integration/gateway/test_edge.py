@@ -283,6 +283,7 @@ async def test_a_large_head_is_still_taken(say):
         b"GET /quick HTTP/1.1\r\n\r\n",
         b"GET /quick HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
         b"GET /quick HTTP/3.0\r\nhost: x\r\n\r\n",
+        b"GET /quick HTTP/2.0\r\nhost: x\r\nconnection: keep-alive\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )

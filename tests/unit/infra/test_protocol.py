@@ -6,7 +6,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from infra.web.protocol import MOST_WAITING, Protocol
+from infra.web.protocol import DISCARD_LIMIT, HEAD_LIMIT, MOST_WAITING, Protocol
 
 ASKED = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 LENGTH = [(b"content-length", b"2")]
@@ -149,3 +149,31 @@ async def test_the_rest_of_a_body_that_was_answered_already_does_not_keep_a_conn
         protocol.data_received(b"x")
         while not wire.closed:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+CHUNKS = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"
+
+
+async def test_what_comes_after_a_body_is_no_header(wire):
+    protocol = connected(wire, Answering(lambda: None))
+    protocol.data_received(CHUNKS + b"authorization: Bearer x\r\n\r\n")
+    assert [name for name, _ in protocol.scope["headers"]] == [b"host", b"transfer-encoding"]
+    assert not wire.closed
+
+
+async def test_what_comes_after_a_body_does_not_come_for_ever(wire):
+    protocol = connected(wire, Answering(lambda: None))
+    protocol.data_received(CHUNKS)
+    line = b"x: " + b"y" * 1000 + b"\r\n"
+    for _ in range(DISCARD_LIMIT // 1000 + 1):
+        protocol.data_received(line)
+    assert wire.closed
+
+
+async def test_the_size_of_a_head_is_its_own(wire):
+    protocol = connected(wire, Answering(lambda: None))
+    body = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (2 * HEAD_LIMIT) + b"y" * (2 * HEAD_LIMIT)
+    protocol.data_received(body + ASKED)
+    assert wire.sent == []
+    protocol.data_received(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * HEAD_LIMIT + b"\r\n\r\n")
+    assert wire.sent[0].startswith(b"HTTP/1.1 431 ")
