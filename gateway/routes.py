@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import cache, cached_property
+from string import ascii_letters, digits
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -24,7 +25,7 @@ OPERATIONS = "operations"
 OPERATION = f"/v1/{OPERATIONS}/{{id}}"
 STREAM = "stream"
 STREAMS_READ = "streams:read"
-SIMPLE = re.compile(rb"(?:/[A-Za-z0-9_-]+){2,}")
+SIMPLE = (ascii_letters + digits + "_-/").encode()
 IN_PATHS = "/%:@!$&'()*+,;="
 FORBIDDEN = (".", "..")
 SEPARATOR_OR_CONTROL = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
@@ -116,13 +117,16 @@ class Routes:
 
     def find(self, method: str, raw_path: bytes) -> Target | Composed:
         """The target of a request. Raises `Problem` 400, 404 or 405."""
-        if SIMPLE.fullmatch(raw_path):
-            version, domain, *rest = raw_path[1:].decode().split("/")
-        else:
+        if raw_path.translate(None, SIMPLE) or b"//" in raw_path or raw_path.endswith(b"/"):
             version, domain, *rest = map(plain, raw_path[1:].split(b"/"))
+        else:
+            _, version, domain, *rest = raw_path.decode().split("/")
         if domain == OPERATIONS and version == FIRST:
             domain, rest = operated([domain, *rest]), [domain, *rest]
         found = self._domains.get((version, domain))
+        # What is asked for most is found without a look at all else that could be there.
+        if method == "POST" and found and len(rest) == 2 and rest[0] != OPERATIONS and rest[1] in found.commands:
+            return found.commands[rest[1]]
         by_method: Mapping[str, Target | Composed] = found.by_method(rest) if found else {}
         if not by_method and len(rest) == 2 and (version, domain, rest[1]) in self._composed:
             composition, scope, scopes = self._composed[version, domain, rest[1]]
