@@ -1,7 +1,7 @@
 """One keep-alive connection to a service: HTTP/1.1, one exchange at a time, strict about what comes back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 
 import httptools
@@ -22,8 +22,8 @@ Headers = list[tuple[bytes, bytes]]
 class Connection(asyncio.Protocol):
     """Answers are framed by a length or by chunks; whatever else a service sends ends the connection.
 
-    `begun` says that the head of the answer is here, and `error` why there will be none; `wake` is called when
-    something has come, one way or the other.
+    `begun` says that the head of the answer is here, `complete` that all of it is, and `error` why there will be none;
+    `wake` is called when something has come, one way or the other.
     """
 
     def __init__(self) -> None:
@@ -36,15 +36,15 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self.error: UpstreamError | None = None
         self._parts: list[bytes] = []
-        self._held = self._head = self._waited = 0
-        self.begun = self._complete = self._paused = False
+        self._held = self._waited = 0
+        self.begun = self.complete = self._paused = False
         self.wake: Callable[[], None] = nobody
 
     def send(self, request: bytes, deadline: float) -> None:
         """Sends a request whose answer must have begun at the deadline, in the loop's time."""
         self.status, self.headers, self._parts = 0, [], []
-        self._held = self._head = self._waited = 0
-        self.begun = self._complete = False
+        self._held = self._waited = 0
+        self.begun = self.complete = False
         if self._transport is None or self._turn is None or self._late is None or self._transport.is_closing():
             self._fail(BrokenOff("the connection was closed"))
             return
@@ -61,11 +61,6 @@ class Connection(asyncio.Protocol):
         if self.error is not None:
             raise self.error
 
-    @property
-    def complete(self) -> bool:
-        """Whether the whole answer is here."""
-        return self._complete
-
     def take(self) -> bytes:
         """What is here of the body."""
         body, self._parts, self._held = b"".join(self._parts), [], 0
@@ -76,10 +71,10 @@ class Connection(asyncio.Protocol):
 
     async def rest(self, seconds: float) -> AsyncIterator[bytes]:
         """The rest of the body as it comes. Raises `TooSlow` if nothing comes for a while."""
-        while not self._complete:
+        while not self.complete:
             try:
                 async with asyncio.timeout(seconds):
-                    while not self._parts and not self._complete and self.error is None:
+                    while not self._parts and not self.complete and self.error is None:
                         await self._next()
             except TimeoutError:
                 raise TooSlow("the answer stopped") from None
@@ -113,14 +108,15 @@ class Connection(asyncio.Protocol):
         self._late, self._turn = Alarm(loop, self._came_too_late), turn_of(loop)
 
     def data_received(self, data: bytes) -> None:
-        if self._parser is None or self._complete:
+        if self._parser is None or self.complete:
             self._fail(BadAnswer("the service sent what nobody asked for"))
             return
+        if not self.begun:
+            self._waited += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(BadAnswer("the service did not send valid HTTP"))
-        self._waited += len(data)
         if not self.begun and self._waited > HEAD_LIMIT:
             self._fail(BadAnswer("the head of the answer is too large"))
         self.wake()
@@ -129,34 +125,34 @@ class Connection(asyncio.Protocol):
         self.reusable = False
         if self._late is not None:
             self._late.stop()
-        if not self._complete:
+        if not self.complete:
             self._fail(BrokenOff("the service broke the connection off"))
 
     # What the parser finds. An error raised here reaches `data_received`.
 
     def on_message_begin(self) -> None:
-        if self._complete:
+        if self.complete:
             raise BadAnswer("a second answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.begun:
-            return
-        self._head += len(name) + len(value)
-        if self._head > HEAD_LIMIT:
-            raise BadAnswer("the head of the answer is too large")
-        self.headers.append((name.lower(), value))
+        if not self.begun:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None  # noqa: S101  # it calls
+        # What came until now is more than the head, and mostly little enough.
+        if self._waited > HEAD_LIMIT and sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT:
+            raise BadAnswer("the head of the answer is too large")
         status = self._parser.get_status_code()
         if status < 200:
             self.headers = []
             return
-        self.status = status
-        self.reusable = self.reusable and self._parser.should_keep_alive()
-        if self._parser.get_http_version() not in VERSIONS:
+        self.status, told, keeps = status, dict(self.headers), self._parser.should_keep_alive()
+        self.reusable = self.reusable and keeps
+        # To ask for the version is dear, and in HTTP/1.1 alone a connection is kept without a word about it.
+        if (b"connection" in told or not keeps) and self._parser.get_http_version() not in VERSIONS:
             raise BadAnswer("the service does not speak HTTP/1")
-        if status not in NO_BODY and not framed(self.headers):
+        if status not in NO_BODY and not framed(self.headers, told):
             raise BadAnswer("the end of the answer cannot be known")
         self.begun = True
         if self._late is not None:
@@ -170,7 +166,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        self._complete = self.begun
+        self.complete = self.begun
 
 
 def nobody() -> None:
@@ -182,7 +178,9 @@ def come(progress: asyncio.Future[None]) -> None:
         progress.set_result(None)
 
 
-def framed(headers: Headers) -> bool:
-    """Whether the head says, in exactly one way, where the body ends."""
+def framed(headers: Headers, told: Mapping[bytes, bytes]) -> bool:
+    """Whether the head says, in exactly one way, where the body ends; `told` is the head without what stands twice."""
+    if len(told) == len(headers) and b"transfer-encoding" not in told:
+        return b"content-length" in told
     found = [header for header in headers if header[0] in FRAMING]
     return len(found) == 1 and (found[0][0] == b"content-length" or found[0][1].strip().lower() == b"chunked")

@@ -66,6 +66,7 @@ async def test_every_well_framed_answer_is_understood(world, script):
         (b"garbage\r\n\r\n",),
         (b"\x16\x03\x01\x00\x00",),
         (b"HTTP/2.0 200 OK\r\ncontent-length: 2\r\n\r\n{}",),
+        (b"HTTP/2.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\n{}",),
         (b"HTTP/1.1 99 No\r\ncontent-length: 2\r\n\r\n{}",),
         (b"HTTP/1.1 OK\r\ncontent-length: 2\r\n\r\n{}",),
         (b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n{}",),
