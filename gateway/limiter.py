@@ -68,8 +68,8 @@ class Verdict(NamedTuple):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """`RateLimit` and `RateLimit-Policy`, as structured fields."""
-        left = f'"{self.kind}";r={max(0, self.left)};t={self.wait}'.encode()
-        return [policy(self.kind, *self.quota), (b"ratelimit", left)]
+        left = b'"%b";r=%d;t=%d' % (self.kind.encode(), max(0, self.left), self.wait)
+        return [policy(self.kind, self.quota), (b"ratelimit", left)]
 
     @property
     def wait(self) -> int:
@@ -148,7 +148,7 @@ class Limiter:
             raise Problem(404, "not-found", "there is no quota of this kind")
         now, window = monotonic(), ledger.window(asked.key)
         granted = window.take(asked.units, now)
-        told = {"granted": granted, "left": window.left(), "frees_in": window.frees_in(now)}
+        told = {"granted": granted, "left": window.left, "frees_in": window.frees_in(now)}
         return Response(orjson.dumps(told), media_type="application/json")
 
     def used(self) -> Iterator[dict[str, object]]:
@@ -164,7 +164,7 @@ class Limiter:
     def _counted(self, ledger: Ledger, kind: str, key: str) -> Verdict:
         now, window = monotonic(), ledger.window(key)
         allowed = window.take(1, now) == 1
-        return Verdict(kind, ledger.quota, allowed, window.left(), window.frees_in(now))
+        return Verdict(kind, ledger.quota, allowed, window.left, window.frees_in(now))
 
     async def _renewed(self, lease: Lease, owner: Instance, kind: str, key: str) -> None:
         """One question to the owner serves all who wait. Raises `UpstreamError`."""
@@ -211,8 +211,8 @@ class Limiter:
 
 
 @cache
-def policy(kind: str, units: int, seconds: int) -> tuple[bytes, bytes]:
-    return b"ratelimit-policy", f'"{kind}";q={units};w={seconds}'.encode()
+def policy(kind: str, quota: Quota) -> tuple[bytes, bytes]:
+    return b"ratelimit-policy", f'"{kind}";q={quota.units};w={quota.seconds}'.encode()
 
 
 def quotas(settings: Settings) -> dict[str, Quota]:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 CELLS = 400
+RING = CELLS + 1  # the cell that is being filled, and the whole span before it
 MOST_KEYS = 20_000
 
 
@@ -14,54 +15,52 @@ class Quota(NamedTuple):
 
 
 class Window:
-    """What one key has used in the last `seconds`: a ring of counters. Times are of any clock that never goes back."""
+    """What one key has used in the last `seconds`: a ring of counters. Times are of any clock that never goes back.
 
-    __slots__ = ("_cells", "_last", "_oldest", "_quota", "_used", "_width")
+    `left` is what was left at the last `take`.
+    """
+
+    __slots__ = ("_cells", "_last", "_oldest", "_units", "_width", "left")
 
     def __init__(self, quota: Quota) -> None:
-        self._quota, self._width = quota, quota.seconds / CELLS
-        self._cells = array("I", bytes(4 * (CELLS + 1)))
-        self._last = self._oldest = self._used = 0
+        self._units, self.left, self._width = quota.units, quota.units, quota.seconds / CELLS
+        self._cells = array("I", bytes(4 * RING))
+        self._last = self._oldest = 0
 
     def take(self, units: int, now: float) -> int:
         """Takes as many units as there are, up to so many; how many it were."""
-        self._advance(now)
-        granted = min(units, self._quota.units - self._used)
+        cell = int(now / self._width)
+        if cell != self._last:
+            self._advance(cell)
+        granted = min(units, self.left)
         if granted > 0:
-            if not self._used:
+            if self.left == self._units:
                 self._oldest = self._last
-            self._cells[self._last % len(self._cells)] += granted
-            self._used += granted
+            self._cells[self._last % RING] += granted
+            self.left -= granted
         return granted
 
     def used(self, now: float) -> int:
         """How many units are taken now."""
-        self._advance(now)
-        return self._used
-
-    def left(self) -> int:
-        """What was left at the last `take`."""
-        return self._quota.units - self._used
+        self._advance(int(now / self._width))
+        return self._units - self.left
 
     def frees_in(self, now: float) -> float:
         """In how many seconds the oldest units come back; 0 if none are taken."""
-        if not self._used:
+        if self.left == self._units:
             return 0.0
-        while not self._cells[self._oldest % len(self._cells)]:
+        while not self._cells[self._oldest % RING]:
             self._oldest += 1
-        return max(0.0, (self._oldest + len(self._cells)) * self._width - now)
+        return max(0.0, (self._oldest + RING) * self._width - now)
 
-    def _advance(self, now: float) -> None:
-        cell = int(now / self._width)
-        if cell == self._last:
-            return
-        if cell - self._last >= len(self._cells):
-            self._cells = array("I", bytes(4 * (CELLS + 1)))
-            self._used = 0
+    def _advance(self, cell: int) -> None:
+        if cell - self._last >= RING:
+            self._cells = array("I", bytes(4 * RING))
+            self.left = self._units
         else:
             for passed in range(self._last + 1, cell + 1):
-                place = passed % len(self._cells)
-                self._used -= self._cells[place]
+                place = passed % RING
+                self.left += self._cells[place]
                 self._cells[place] = 0
         self._oldest = max(self._oldest, cell - CELLS)
         self._last = max(self._last, cell)

@@ -18,7 +18,7 @@ def test_no_span_has_more_than_the_quota(asked):
         granted = window.take(units, now)
         taken.append((now, granted))
         assert 0 <= granted <= units
-        assert window.left() >= 0
+        assert window.left >= 0
         assert sum(units for when, units in taken if when > now - quota.seconds) <= quota.units
 
 
@@ -29,7 +29,7 @@ def test_after_the_wait_that_was_told_there_is_one_more(asked):
     for pause, units in asked:
         now += pause
         window.take(units, now)
-        if not window.left():
+        if not window.left:
             now += window.frees_in(now) + 0.001
             assert window.take(1, now) == 1
 
