@@ -28,7 +28,8 @@ class Breaker:
             self._until = now + self._pause
 
     def succeeded(self) -> None:
-        self._failed, self._pause, self._until = 0, 0.0, 0.0
+        if self._failed:
+            self._failed, self._pause, self._until = 0, 0.0, 0.0
 
     def failed(self, now: float) -> None:
         self._failed += 1
@@ -54,7 +55,8 @@ class Budget:
     _left: float = MOST_REPEATS
 
     def earn(self) -> None:
-        self._left = min(self._left + EARNED, MOST_REPEATS)
+        if self._left < MOST_REPEATS:
+            self._left = min(self._left + EARNED, MOST_REPEATS)
 
     def spend(self) -> bool:
         """Whether one more repeat is allowed; it is counted."""

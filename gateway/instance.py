@@ -60,9 +60,9 @@ class Instance:
         # After a restart all streams come back at once; their handshakes must not look like an instance that is dead.
         self._opening = asyncio.Semaphore(OPENING)
 
-    def ready(self) -> bool:
+    def ready(self, moment: float) -> bool:
         """Whether a request can be sent at once: there is a place, and a connection that was used before."""
-        return self._running < self._limits.connections and self._one_is_idle()
+        return self._running < self._limits.connections and self._one_is_idle(moment)
 
     def send(self, request: bytes, deadline: float) -> Connection:
         """The connection on which it was sent, if this is `ready`; give it to `answered`, or back."""
@@ -90,7 +90,7 @@ class Instance:
         await self._entered(deadline, endless)
         began = now()
         self.breaker.begins(began)
-        pooled = self._idle.pop() if not fresh and self._one_is_idle() else None
+        pooled = self._idle.pop() if not fresh and self._one_is_idle(began) else None
         return await self._accounted(self._asked(pooled, request, deadline, endless), began, endless)
 
     async def _accounted(self, asking: Coroutine[Any, Any, Connection], began: float, endless: bool) -> Connection:
@@ -222,9 +222,9 @@ class Instance:
             raise
         return connection
 
-    def _one_is_idle(self) -> bool:
+    def _one_is_idle(self, moment: float) -> bool:
         """Whether there is one to take; those that waited for too long are closed."""
-        oldest = now() - self._limits.idle_seconds
+        oldest = moment - self._limits.idle_seconds
         while self._idle and not (self._idle[-1].reusable and self._idle[-1].idle_since > oldest):
             self._idle.pop().close()
         return bool(self._idle)

@@ -31,6 +31,7 @@ CLOSE = {"connection": "close"}
 JSON = b"application/json"
 BEARER = b"Bearer "
 COLON = b": ".join
+HEAD = b"%b %b%b HTTP/1.1\r\n%b\r\nx-request-id: %b\r\ntraceparent: %b\r\nx-request-timeout-ms: %d\r\n%b%b"
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([1-9][0-9]{0,5})\"?\s*(?=$|[,;])")
 ASYNC = re.compile(r"(?:^|,)\s*respond-async\s*(?=$|[,;])")
 ONCE = frozenset({b"content-type", b"idempotency-key", b"last-event-id", b"authorization"})
@@ -78,7 +79,7 @@ class Proxy:
         scope["actor"] = identity.subject
         await self._count(target.kind, identity.key, notes)
         if isinstance(target, Composed):
-            found = await self._composer.answer(target, headers, identity, patience(headers, PARTS_SECONDS))
+            found = await self._composer.answer(target, headers, identity, patience(scope, PARTS_SECONDS))
             await respond(send, scope, found)
             return
         body = b""
@@ -141,7 +142,7 @@ class Proxy:
         if upstream is None:
             raise unavailable(f"no service is known for {target.domain} ({target.side} side)")
         repeatable = scope["method"] != "POST" or b"idempotency-key" in scope["sent"]
-        seconds = patience(headers, upstream.limits.answer_seconds)
+        seconds = patience(scope, upstream.limits.answer_seconds)
         request = written(scope, upstream.authority, headers, body, seconds, context)
         return Passing(scope, upstream, request, repeatable, target.endless, now() + seconds)
 
@@ -205,14 +206,14 @@ async def joined(receive: Receive) -> bytes:
     return b"".join(found)
 
 
-def patience(headers: list[tuple[bytes, bytes]], most: float) -> float:
+def patience(scope: Scope, most: float) -> float:
     """For how many seconds the client waits: what it prefers (RFC 7240), if that is less than we do.
 
     One that asks for an answer later gets one in any case, so that its `wait` is the service's.
     """
-    given = [value.decode("latin-1") for name, value in headers if name == b"prefer"]
-    if not given:
+    if b"prefer" not in scope["sent"]:
         return most
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"prefer"]
     preferred = ",".join(given).lower()
     found = WAIT.search(preferred)
     return min(float(found[1]), most) if found and ASYNC.search(preferred) is None else most
@@ -226,17 +227,17 @@ def written(  # noqa: PLR0917  # each is a part of it
     Services are asked with GET what was asked with HEAD, so that an answer always says itself where it ends.
     """
     query, post = scope["query_string"], scope["method"] == "POST"
-    lines = [
-        (b"POST " if post else b"GET ") + scope["raw_path"] + (b"?" + query if query else b"") + b" HTTP/1.1",
-        b"host: " + authority,
-        *map(COLON, headers),
-        b"x-request-id: " + context.request_id.encode(),
-        b"traceparent: " + context.traceparent.encode(),
-        b"x-request-timeout-ms: %d" % (seconds * 1000),
-    ]
-    if post:
-        lines.append(b"content-length: %d" % len(body))
-    return b"\r\n".join((*lines, b"", body))
+    return HEAD % (
+        b"POST" if post else b"GET",
+        scope["raw_path"],
+        b"?" + query if query else b"",
+        b"\r\n".join([b"host: " + authority, *map(COLON, headers)]),
+        context.request_id.encode(),
+        context.traceparent.encode(),
+        seconds * 1000,
+        b"content-length: %d\r\n\r\n" % len(body) if post else b"\r\n",
+        body,
+    )
 
 
 async def while_listened_to(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

@@ -31,6 +31,7 @@ class Upstream:
     def __init__(self, addresses: Sequence[str], name: str, tls: ssl.SSLContext, limits: Limits) -> None:
         self._addresses = [place(address) for address in addresses]
         self.addresses, self._name, self._tls, self.limits = addresses, name, tls, limits
+        self.authority = name.encode()
         self._instances: dict[Place, Instance] = {}
         self._resolve_at, self._resolving = 0.0, asyncio.Lock()
         self._refresh: asyncio.Task[None] | None = None
@@ -40,10 +41,6 @@ class Upstream:
     def instances(self) -> list[dict[str, object]]:
         """How each of its instances does that was found."""
         return [one.told() for one in self._instances.values()]
-
-    @property
-    def authority(self) -> bytes:
-        return self._name.encode()
 
     def exchange(
         self, request: bytes, *, repeatable: bool, seconds: float, endless: bool = False, sent: Sent | None = None
@@ -57,10 +54,12 @@ class Upstream:
 
     def ready(self) -> Instance | None:
         """The instance that a request can be sent to at once, if nothing has to be found out or waited for."""
-        if now() >= self._resolve_at or not (candidates := self._others(())):
+        moment = now()
+        candidates = [one for one in self._instances.values() if one.breaker.allows(moment)]
+        if moment >= self._resolve_at or not candidates:
             return None
         chosen = least_loaded(candidates)
-        return chosen if chosen.ready() else None
+        return chosen if chosen.ready(moment) else None
 
     def send(self, instance: Instance, request: bytes, deadline: float) -> Sent:
         """Sends it to the instance that is `ready`."""
