@@ -41,7 +41,7 @@ class Question:
 
 
 class Answer(NamedTuple):
-    """A composed answer; the strong tag does not change with the age of its parts alone."""
+    """A composed answer. Its tag is weak: it stays while the age of the parts changes, which stands in the body."""
 
     tag: bytes
     body: bytes
@@ -68,7 +68,7 @@ class Composer:
         told = b",".join(b'"%s":{"status":"%s"%s%s}' % each for each in named)
         tag = blake2b(b"\n".join(b"%s %s %s" % (name, state, data) for name, state, _, data in named), digest_size=16)
         body = b'{"key":' + orjson.dumps(composed.key) + b',"parts":{' + told + b"}}"
-        return Answer(b'"%s"' % tag.hexdigest().encode(), body)
+        return Answer(b'W/"%s"' % tag.hexdigest().encode(), body)
 
     async def _part(self, part: Part, scope: str, question: Question) -> tuple[str, bytes, bytes]:
         """The part's state, and its members of the answer: its age and its data."""

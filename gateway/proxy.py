@@ -263,7 +263,7 @@ async def respond(send: Send, scope: Scope, found: Answer) -> None:
     """Sends an answer of our own, unless the client has it."""
     headers, body = [*HEADERS, (b"etag", found.tag), (b"vary", b"accept-encoding")], found.body
     tags = b",".join(value for name, value in scope["headers"] if name == b"if-none-match").split(b",")
-    if {tag.strip().removeprefix(b"W/") for tag in tags} & {found.tag, b"*"}:
+    if {tag.strip().removeprefix(b"W/") for tag in tags} & {found.tag.removeprefix(b"W/"), b"*"}:
         await send({"type": "http.response.start", "status": 304, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
         return

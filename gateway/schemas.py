@@ -96,7 +96,10 @@ COUNT = {"type": "integer", "minimum": 1, "maximum": 500}
 # Which parameter an answer, or a part of one, is asked for with: nobody who does not know it gets it.
 ASKED_WITH = "x-asked-with"
 ANSWER_HEADERS = {
-    "ETag": {"description": "The version of a stream, or what an answer holds, as a strong tag", "schema": TEXT},
+    "ETag": {
+        "description": "The version of a stream, or what an answer holds; weak, if its bytes may be others next time",
+        "schema": TEXT,
+    },
     "Consistency-Token": {"description": "Show it to a query that must have seen this", "schema": TEXT},
     "Location": {"description": "Where the outcome is to be found", "schema": TEXT},
     "Preference-Applied": {"description": "What of `Prefer` was heeded", "schema": TEXT},
