@@ -258,7 +258,7 @@ class Part:
         filters = [parameter(name, "query", field(view.row, name)) for name in view.filters]
         more = [parameter("key", "query", KEY), parameter("snapshot", "query", {"type": "boolean"})]
         asked = [*filters, *more, parameter("Last-Event-ID", "header", TEXT)]
-        return self._query(view, f"{view.name}.stream", asked, {"text/event-stream": {"schema": TEXT}})
+        return self._query(view, f"{view.name}.stream", asked, {"text/event-stream": {"schema": TEXT}}, "410")
 
     def _query(self, view: View[Any, Any], name: str, parameters: list[Told], content: Told, *more: str) -> Told:
         """`more` are headers of the answer, and statuses that it may have besides those of all questions."""

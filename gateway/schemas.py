@@ -121,6 +121,7 @@ REFUSALS = {
     "403": "the token does not allow this",
     "404": "there is nothing here",
     "409": "the business refuses, or the same is asked at this moment",
+    "410": "the changes since `Last-Event-ID` are no longer all known (`cursor-expired`): begin anew",
     "412": "the stream is not at the version that was demanded",
     "413": "what was sent is too large",
     "415": "what was sent is not JSON",

@@ -80,6 +80,13 @@ def test_who_may_be_refused_is_told_with_what_and_when_to_come_again():
             assert method != "post" or {"201", "202", "412"} <= answers.keys()
 
 
+def test_a_stream_of_changes_says_that_one_may_come_back_too_late():
+    for path, methods in OPENAPI["openapi"]["paths"].items():
+        expired = methods.get("get", {}).get("responses", {}).get("410", {"description": ""})
+        is_stream = path.endswith("/stream") and not path.startswith("/v1/operations/")
+        assert ("cursor-expired" in expired["description"]) == is_stream
+
+
 def test_money_in_a_body_is_a_string_in_every_version():
     schemas = OPENAPI["openapi"]["components"]["schemas"]
     first, second = schemas["orders.v1.Line-Input"], schemas["orders.v2.PriceOf"]
