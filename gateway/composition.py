@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import orjson
 
@@ -98,6 +98,12 @@ async def answered(upstream: Upstream, request: bytes, seconds: float) -> tuple[
         late = status == 503 and NOT_YET in body
         return "late" if late else STATES.get(status, "unavailable"), b"", b""
     return "ok", age(headers.get(b"data-age", b"")), b',"data":' + body
+
+
+def no_parameters(query: bytes) -> None:
+    """Raises `Problem` 422 for any: who sends one expects something of it, and a view refuses what it does not know."""
+    if given := parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        raise Problem(422, "invalid-parameter", f"unknown parameter {given[0][0][:64]!r}; known are: none")
 
 
 def age(given: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.composition import HEADERS, Answer, Composer
+from gateway.composition import HEADERS, Answer, Composer, no_parameters
 from gateway.connection import Headers
 from gateway.errors import BadAnswer, BrokenOff, Busy, SetAside, TooSlow, Unreachable
 from gateway.instance import now
@@ -79,6 +79,7 @@ class Proxy:
         scope["actor"] = identity.subject
         await self._count(target.kind, identity.key, notes)
         if isinstance(target, Composed):
+            no_parameters(scope["query_string"])
             found = await self._composer.answer(target, headers, identity, patience(scope, PARTS_SECONDS))
             await respond(send, scope, found)
             return

@@ -80,6 +80,13 @@ async def test_a_key_that_no_view_has_is_refused(post):
     assert (answer.status, problem["type"]) == (422, "/problems/invalid-key")
 
 
+@pytest.mark.parametrize("query", ["fields=history", "limit", "%00=1", "a=1&a=2"])
+async def test_a_parameter_that_nothing_heeds_is_refused_and_nobody_asked(post, world, query):
+    answer, problem = await post.ask(path=f"/v1/customers/1/overview?{query}")
+    assert (answer.status, problem["type"]) == (422, "/problems/invalid-parameter")
+    assert (world.read.seen, post.letters.requests) == ([], [])
+
+
 async def test_the_parts_are_asked_at_once_with_the_callers_token_and_key(post, world):
     world.read.answers.append(Response(b'{"parcel":"a b"}', headers=ROW))
     post.letters.scripts.append((found(b'{"items":[],"next":null}'),))
