@@ -57,10 +57,11 @@ class Composer:
         """The parts that came in time, and what became of the others. Raises `Problem` 422 or 503."""
         if len(composed.key) > LONGEST_KEY or not composed.key.isprintable():
             raise Problem(422, "invalid-key", f"a key has 1 to {LONGEST_KEY} printable characters")
-        parts = composed.composition.parts
+        served = composed.served
+        parts = served.composition.parts
         question = Question(composed.key, sent, tokens_by_domain(sent), identity, seconds)
-        asked = zip(parts, composed.scopes, strict=True)
-        answers = await asyncio.gather(*(self._part(part, scope, question) for part, scope in asked))
+        asked = zip(parts, served.forms, served.scopes, strict=True)
+        answers = await asyncio.gather(*(self._part(part, form, scope, question) for part, form, scope in asked))
         if not any(state in ("ok", "missing", "forbidden") for state, *_ in answers):
             raise Problem(503, "service-unavailable", "none of the parts can be had now", headers={"retry-after": "1"})
         both = zip(parts, answers, strict=True)
@@ -70,16 +71,16 @@ class Composer:
         body = b'{"key":' + orjson.dumps(composed.key) + b',"parts":{' + told + b"}}"
         return Answer(b'W/"%s"' % tag.hexdigest().encode(), body)
 
-    async def _part(self, part: Part, scope: str, question: Question) -> tuple[str, bytes, bytes]:
+    async def _part(self, part: Part, form: int | None, scope: str, question: Question) -> tuple[str, bytes, bytes]:
         """The part's state, and its members of the answer: its age and its data."""
         upstream = self._services.get((part.domain, "read"))
-        if upstream is None:
+        if upstream is None or form is None:
             return "unavailable", b"", b""
         if scope not in question.identity.scopes:
             return "forbidden", b"", b""
         try:
             async with asyncio.timeout(question.seconds):
-                return await answered(upstream, written(part, question, upstream.authority), question.seconds)
+                return await answered(upstream, written(part, form, question, upstream.authority), question.seconds)
         except (TooSlow, TimeoutError):
             return "late", b"", b""
         except UpstreamError:
@@ -123,12 +124,12 @@ def tokens_by_domain(sent: Headers) -> dict[str, list[str]]:
     return found
 
 
-def written(part: Part, question: Question, authority: bytes) -> bytes:
-    """The question for one part, as its service gets it."""
+def written(part: Part, form: int, question: Question, authority: bytes) -> bytes:
+    """The question for one part, in a version of its domain, as its service gets it."""
     key, context = quote(question.key, safe=""), current()
     query = f"/{key}" if part.column is None else f"?{part.column}={key}&limit={ROWS}"
     lines = [
-        f"GET /v1/{part.domain}/{part.view}{query} HTTP/1.1".encode(),
+        f"GET /v{form}/{part.domain}/{part.view}{query} HTTP/1.1".encode(),
         b"host: " + authority,
         b"x-request-id: " + context.request_id.encode(),
         b"traceparent: " + context.traceparent.encode(),

@@ -1,14 +1,15 @@
 """OpenAPI 3.1 documents, derived from the domains' declarations."""
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from importlib.metadata import version as installed
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from domains.kernel import IN_BODIES, Composition, Domain, Version, View
+from domains.kernel import IN_BODIES, Domain, Version, View
+from domains.kernel import Part as Composed
 from gateway.routes import OPERATION, STREAM, STREAMS_READ
 from gateway.schemas import (
     ANSWER_HEADERS,
@@ -30,6 +31,7 @@ from gateway.schemas import (
     refusals,
     several,
 )
+from gateway.versions import Served, served
 
 IF_CHANGED = parameter("If-None-Match", "header", KNOWN)
 GONE = "This version is deprecated; answers say until when it is served."
@@ -40,13 +42,19 @@ def document(domains: Mapping[str, Domain], version: int | None = None) -> dict[
     schemas: dict[str, Any] = dict(SHARED)
     paths: dict[str, Any] = {}
     for domain in domains.values():
-        for served in domain.versions:
-            if version in (None, served.number):
-                part = Part(domain, served)
+        for each in domain.versions:
+            if version in (None, each.number):
+                part = Part(domain, each)
                 schemas |= part.schemas()
                 paths |= part.paths()
+    for one in served(domains):
+        if version in (None, one.version.number):
+            answering = answers(one, domains)
+            paths[one.template] = {"get": composed(one, answering)}
+            # A part may have the form of an older version than the document is of.
+            schemas |= {name: schema for part in answering if part for name, schema in part.schemas().items()}
     if version in (None, 1):
-        paths |= operations(domains) | compositions(domains)
+        paths |= operations(domains)
     for methods in paths.values():
         if "get" in methods:
             methods["head"] = headed(methods["get"])
@@ -100,32 +108,35 @@ def operations(domains: Mapping[str, Domain]) -> Told:
     return {OPERATION: found, f"{OPERATION}/{STREAM}": followed}
 
 
-def compositions(domains: Mapping[str, Domain]) -> Told:
-    """The questions that views of several domains answer together."""
-    return {
-        f"/v1/{one.things}/{{key}}/{one.name}": {"get": composed(domain, one, domains)}
-        for domain in domains.values()
-        for one in domain.compositions
-    }
+def answers(one: Served, domains: Mapping[str, Domain]) -> list["Part | None"]:
+    """Who answers for each part of a composition; None: nobody who is known here."""
+    found: list[Part | None] = []
+    for part, form in zip(one.composition.parts, one.forms, strict=True):
+        domain = domains.get(part.domain)
+        version = domain.version(form) if domain and form else None
+        found.append(Part(domain, version) if domain and version else None)
+    return found
 
 
-def composed(domain: Domain, one: Composition, domains: Mapping[str, Domain]) -> Told:
-    parts: Told = {}
-    for part in one.parts:
-        data: Told = {}
-        if (asked := domains.get(part.domain)) and (first := asked.version(1)) and (view := asked.view(part.view)):
-            rows = Part(asked, first)
-            data = rows.row_of(view) if part.column is None else page(rows.row_of(view))
+def composed(served: Served, answering: Sequence["Part | None"]) -> Told:
+    """A question that views of several domains answer together."""
+    one, number, parts = served.composition, served.version.number, Told()
+    for part, known in zip(one.parts, answering, strict=True):
+        data = known.part_of(part) if known else {}
         states = {"enum": ["ok", "late", "missing", "forbidden", "unavailable"]}
         told = {"status": states, "age": {"type": "number", "description": "in seconds"}, "data": data}
         parts[part.name] = {"type": "object", "required": ["status"], "properties": told}
     shape = {"type": "object", "required": list(parts), "properties": parts}
     body = {"type": "object", "required": ["key", "parts"], "properties": {"key": TEXT, "parts": shape}}
-    told = answered("200", "the parts that came in time", json_of(body), "ETag") | unchanged("ETag")
+    tags = ("ETag", *notes(served.version))
+    told = answered("200", "the parts that came in time", json_of(body), *tags) | unchanged(*tags)
     refused = refusals("400", "401", "403", "422", "429", "503")
+    # That of the first version was promised before there were others.
+    prefix = served.domain if number == 1 else f"{served.domain}.v{number}"
     return {
-        **named(f"{domain.name}.{one.things}.{one.name}", f"The {one.name} of one of the {one.things}", domain.name),
-        "security": [{"token": [f"{domain.name}:read"]}],
+        **named(f"{prefix}.{one.things}.{one.name}", f"The {one.name} of one of the {one.things}", served.domain),
+        **gone(served.version),
+        "security": [{"token": [served.scope]}],
         "parameters": [parameter("key", "path", KEY), IF_CHANGED, *headers_of(QUERY_HEADERS)],
         "responses": told | refused,
     }
@@ -141,6 +152,15 @@ def unchanged(*headers: str) -> Told:
 def named(name: str, summary: str, tag: str, security: list[Told] | None = None) -> Told:
     told: Told = {"operationId": name, "summary": " ".join(summary.split()), "tags": [tag]}
     return told | ({"security": security} if security else {})
+
+
+def notes(version: Version) -> tuple[str, ...]:
+    """The headers by which answers say that their version is deprecated."""
+    return ("Deprecation", "Sunset", "Link") if version.deprecated else ()
+
+
+def gone(version: Version) -> Told:
+    return {"deprecated": True, "description": GONE} if version.deprecated else {}
 
 
 def page(row: Told) -> Told:
@@ -162,7 +182,7 @@ class Part:
     def __init__(self, domain: Domain, version: Version) -> None:
         self._domain, self._version = domain, version
         self._prefix = f"{domain.name}.v{version.number}"
-        self._notes = ("Deprecation", "Sunset", "Link") if version.deprecated else ()
+        self._notes = notes(version)
 
     def schemas(self) -> dict[str, Any]:
         """The bodies. The identity of the aggregate stands in the address, not in the body."""
@@ -181,6 +201,12 @@ class Part:
 
     def row_of(self, view: View[Any, Any]) -> Told:
         return reference(f"{self._prefix}.{self._version.row(view).__name__}")
+
+    def part_of(self, one: Composed) -> Told:
+        """What a part of a composition has as its data."""
+        if (view := self._domain.view(one.view)) is None:
+            return {}
+        return self.row_of(view) if one.column is None else page(self.row_of(view))
 
     def _shown(self, view: View[Any, Any]) -> Told:
         """A row, or those fields of it that were asked for."""
@@ -287,9 +313,7 @@ class Part:
         told = named(f"{self._prefix}.{name}", summary, self._domain.name, [{"token": [scope]}])
         if owner is not None:
             told["x-owner"] = owner
-        if self._version.deprecated is not None:
-            told |= {"deprecated": True, "description": GONE}
-        return told
+        return told | gone(self._version)
 
 
 def exact(schema: Any, *, body: bool) -> Any:

@@ -1,7 +1,7 @@
 """Where a request goes: derived from the domains' declarations, never from what a client sends."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -11,7 +11,8 @@ from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
 from domains.admin import PROJECTIONS, VERBS, address
-from domains.kernel import Composition, Domain, Part, Version
+from domains.kernel import Domain, Version
+from gateway.versions import Served, served
 from infra.web import Problem
 
 Side = Literal["write", "read", "rebuild"]
@@ -58,34 +59,27 @@ class Target:
 
     def notes(self, raw_path: bytes) -> list[tuple[bytes, bytes]]:
         """What each answer of a version says that is to go: since when and until when (RFC 9745, RFC 8594)."""
-        since, until = self.version.deprecated, self.version.sunset
-        if since is None:
-            return []
-        successor = quote(raw_path.replace(b"/v%d/" % self.version.number, b"/v%d/" % self.newest, 1), safe=IN_PATHS)
-        links = [f'<{successor}>; rel="successor-version"']
-        if not self.admin:
-            links.insert(0, f'<{DOCUMENTATION}>; rel="deprecation"; type="text/html"')
-        found = [(b"deprecation", b"@%d" % since.timestamp()), (b"link", ", ".join(links).encode())]
-        return [*found, (b"sunset", http_date(until).encode())] if until else found
+        return notes(self.version, self.newest, raw_path, admin=self.admin)
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """What is answered from several services; `scope` is the declaring domain's, `scopes` are those of the parts."""
+    """What is answered from several services."""
 
-    composition: Composition
+    served: Served
     key: str
-    scope: str
-    scopes: Sequence[str]
     kind: Kind = "read"
 
     @property
-    def template(self) -> str:
-        return f"/v1/{self.composition.things}/{{key}}/{self.composition.name}"
+    def scope(self) -> str:
+        return self.served.scope
 
-    def notes(self, _: bytes) -> list[tuple[bytes, bytes]]:
-        """Compositions have one version."""
-        return []
+    @property
+    def template(self) -> str:
+        return self.served.template
+
+    def notes(self, raw_path: bytes) -> list[tuple[bytes, bytes]]:
+        return notes(self.served.version, self.served.newest, raw_path)
 
 
 class Routes:
@@ -102,13 +96,8 @@ class Routes:
             for version in domain.versions
         }
         self._composed = {
-            (FIRST, one.things, one.name): (
-                one,
-                f"{domain.name}:read",
-                [part_scope(domains, part) for part in one.parts],
-            )
-            for domain in (() if admin else domains.values())
-            for one in domain.compositions
+            (f"v{one.version.number}", one.composition.things, one.composition.name): one
+            for one in (() if admin else served(domains))
         }
 
     def each(self) -> Iterator[tuple[str, Target]]:
@@ -129,8 +118,7 @@ class Routes:
             return found.commands[rest[1]]
         by_method: Mapping[str, Target | Composed] = found.by_method(rest) if found else {}
         if not by_method and len(rest) == 2 and (version, domain, rest[1]) in self._composed:
-            composition, scope, scopes = self._composed[version, domain, rest[1]]
-            by_method = {"GET": Composed(composition, rest[0], scope, scopes)}
+            by_method = {"GET": Composed(self._composed[version, domain, rest[1]], rest[0])}
         target = by_method.get("GET" if method == "HEAD" else method)
         if target is None:
             raise not_so(by_method) if by_method else nothing()
@@ -243,9 +231,17 @@ def targets(domain: Domain, version: Version) -> Targets:
     )
 
 
-def part_scope(domains: Mapping[str, Domain], part: Part) -> str:
-    domain = domains.get(part.domain)
-    return domain.view_scope(part.view) if domain else f"{part.domain}:read"
+def notes(version: Version, newest: int, raw_path: bytes, *, admin: bool = False) -> list[tuple[bytes, bytes]]:
+    """What the answers of a version say that is to go."""
+    since, until = version.deprecated, version.sunset
+    if since is None:
+        return []
+    successor = quote(raw_path.replace(b"/v%d/" % version.number, b"/v%d/" % newest, 1), safe=IN_PATHS)
+    links = [f'<{successor}>; rel="successor-version"']
+    if not admin:
+        links.insert(0, f'<{DOCUMENTATION}>; rel="deprecation"; type="text/html"')
+    found = [(b"deprecation", b"@%d" % since.timestamp()), (b"link", ", ".join(links).encode())]
+    return [*found, (b"sunset", http_date(until).encode())] if until else found
 
 
 def operated(segments: list[str]) -> str:

@@ -4,12 +4,13 @@ import json
 import re
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
 from fastapi import Response
 
-from domains.kernel import Composition, Part
+from domains.kernel import Composition, Part, Version
 from gateway.app import gateway
 from gateway.instance import Limits
 from infra import consistency
@@ -27,6 +28,7 @@ OVERVIEW = Composition(
         Part("gone", "gone", "x"),
     ),
 )
+LETTERS = (Version(1, deprecated=datetime(2026, 11, 1, tzinfo=UTC)), Version(2))
 SCOPE = "parcels:read letters:read"
 ROW = {"content-type": "application/json", "data-age": "0.5"}
 
@@ -56,7 +58,7 @@ async def post(world, settings_of, domains, scripted):
     services = {**world.settings.services, "letters": {"read": (address,)}}
     front = settings_of("gateway", oidc_issuer=world.address, services=services)
     declared = {"parcels": replace(domains["parcels"], compositions=(OVERVIEW,))}
-    declared |= {name: replace(declared["parcels"], name=name, events={}, compositions=()) for name in ("letters",)}
+    declared["letters"] = replace(declared["parcels"], name="letters", events={}, compositions=(), versions=LETTERS)
     limits = Limits(connect_seconds=1.0, answer_seconds=1.0, failures=1000)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(letters.running())
@@ -108,6 +110,17 @@ async def test_the_parts_are_asked_at_once_with_the_callers_token_and_key(post, 
     assert headers["authorization"].startswith("Bearer ")
     assert int(headers["x-request-timeout-ms"]) == 1000
     assert post.letters.requests[0].startswith(b"GET /v1/letters/sent?customer=a%20b&limit=50 HTTP/1.1\r\n")
+
+
+async def test_each_version_asks_for_its_own_forms_and_says_whether_it_goes(post, world):
+    first, _ = await post.ask()
+    second, _ = await post.ask("/v2/customers/a%20b/overview")
+    successor = '</v2/customers/a%20b/overview>; rel="successor-version"'
+    assert (first.headers["deprecation"], successor in first.headers["link"]) == ("@1793491200", True)
+    assert "deprecation" not in second.headers
+    # One of the two domains has no second version.
+    assert [request[:8] for request in post.letters.requests] == [b"GET /v1/", b"GET /v2/"]
+    assert [path for _, path, *_ in world.read.seen] == [b"/v1/parcels/on-the-way/a%20b"] * 2
 
 
 @pytest.mark.parametrize(

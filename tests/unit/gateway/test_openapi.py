@@ -9,10 +9,37 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from domains.admin import VERBS
 from domains.discovery import discover
+from domains.kernel import Command, Composition, Decider, Domain, Event, Part, Row, View
 from gateway import admin_openapi
 from gateway.documents import described, numbers
 from gateway.openapi import document
 
+
+class Send(Command):
+    letter: str
+
+
+class Sent(Event):
+    letter: str
+
+
+class Letter(Row):
+    letter: str
+
+
+LETTERS = Domain(
+    name="letters",
+    identity="letter",
+    commands={"send": Send},
+    events={"letters.Sent.v1": Sent},
+    decider=Decider(None, lambda state, _: state, lambda _, __: []),
+    views=(View("sent", Letter, "letter", lambda event: event.letter, lambda row, _: row),),
+    compositions=(
+        Composition(
+            "customers", "letters", (Part("letter", "letters", "sent"), Part("order", "orders", "order-details"))
+        ),
+    ),
+)
 DOCUMENTS = {name: orjson.loads(content) for name, content in described(discover()).items()}
 OPENAPI = {name: content for name, content in DOCUMENTS.items() if name.startswith("openapi")}
 
@@ -59,15 +86,32 @@ def test_what_is_asked_with_get_is_asked_with_head_and_answered_without_a_body()
             assert "content" not in answer
 
 
-def test_outcomes_and_compositions_are_described_with_the_first_version():
+def test_outcomes_are_described_with_the_first_version():
     for name in ("openapi", "openapi-v1", "openapi-orders"):
-        paths = OPENAPI[name]["paths"]
-        overview = paths["/v1/customers/{key}/overview"]["get"]
+        followed = OPENAPI[name]["paths"]["/v1/operations/{id}/stream"]["get"]
+        assert {"200", "204"} <= followed["responses"].keys()
+    assert "/v1/operations/{id}" not in OPENAPI["openapi-v2"]["paths"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_compositions_are_described_in_each_version_with_the_rows_of_that_version(number):
+    for name in ("openapi", f"openapi-v{number}", "openapi-orders"):
+        overview = OPENAPI[name]["paths"][f"/v{number}/customers/{{key}}/overview"]["get"]
         assert {"200", "304"} <= overview["responses"].keys()
+        assert ("Deprecation" in overview["responses"]["304"]["headers"]) == (number == 1)
         assert "ETag" in overview["responses"]["200"]["headers"]
         assert "If-None-Match" in {one["name"] for one in overview["parameters"]}
-        assert {"200", "204"} <= paths["/v1/operations/{id}/stream"]["get"]["responses"].keys()
-    assert not {"/v1/operations/{id}", "/v1/customers/{key}/overview"} & OPENAPI["openapi-v2"]["paths"].keys()
+        rows = set(re.findall(r"schemas/(orders\.[^\"]+)", json.dumps(overview["responses"]["200"])))
+        form = "V2" if number == 2 else ""
+        assert rows == {f"orders.v{number}.CustomerHistory{form}", f"orders.v{number}.Order{form}"}
+
+
+def test_a_part_of_an_older_form_is_described_in_the_document_of_the_newer_version():
+    described = document(discover() | {"letters": LETTERS}, 2)
+    assert [error.message for error in OpenAPIV31SpecValidator(described).iter_errors()] == []
+    overview = json.dumps(described["paths"]["/v2/customers/{key}/letters"])
+    wanted = set(re.findall(r"#/components/schemas/([^\"]+)", overview))
+    assert {"letters.v1.Letter", "orders.v2.OrderV2"} <= wanted <= described["components"]["schemas"].keys()
 
 
 def test_who_may_be_refused_is_told_with_what_and_when_to_come_again():
@@ -106,9 +150,10 @@ def test_the_identity_stands_in_the_address_only():
 
 
 def test_what_is_deprecated_says_so():
+    going = ("/v1/customers/", *(f"/v1/{name}/" for name in discover()))
     for path, methods in OPENAPI["openapi"]["paths"].items():
         for operation in methods.values():
-            assert operation.get("deprecated", False) == path.startswith(tuple(f"/v1/{name}/" for name in discover()))
+            assert operation.get("deprecated", False) == path.startswith(going)
 
 
 def test_every_reference_leads_somewhere():

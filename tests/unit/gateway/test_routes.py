@@ -1,6 +1,7 @@
 """Where requests go. Whatever a client sends, it meets a declared address or none."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from domains.discovery import discover
-from domains.kernel import Command, Decider, Domain, Event, Row, View
+from domains.kernel import Command, Composition, Decider, Domain, Event, Part, Row, Version, View
 from gateway import admin_openapi, openapi
 from gateway.routes import Routes
 from infra.web import Problem
@@ -84,6 +85,45 @@ def test_a_verb_of_a_version_that_goes_names_its_successor_and_no_page_that_is_n
     notes = dict(Routes(discover(), admin=True).find("POST", path).notes(path))
     assert notes[b"link"] == b'</v2/orders/projections/order-details/retry>; rel="successor-version"'
     assert b"deprecation" in notes
+
+
+PARTS = (Part("parcel", "parcels", "on-the-way"), Part("letter", "letters", "on-the-way"), Part("gone", "gone", "x"))
+FIRST_GOES = replace(
+    DOMAIN,
+    compositions=(Composition("customers", "overview", PARTS),),
+    versions=(
+        Version(1, deprecated=datetime(2026, 5, 1, tzinfo=UTC), sunset=datetime(2027, 5, 1, tzinfo=UTC)),
+        Version(3),
+    ),
+)
+
+
+def overview(number, **letters):
+    declared = {"parcels": FIRST_GOES, "letters": replace(DOMAIN, name="letters", events={}, **letters)}
+    path = b"/v%d/customers/a%%20b/overview" % number
+    target = Routes(declared).find("GET", path)
+    assert (target.scope, target.key) == ("parcels:read", "a b")
+    return target.template, target.served.forms, dict(target.notes(path))
+
+
+def test_a_composition_is_served_in_each_version_of_its_domains_and_each_part_in_its_own_form_of_then():
+    letters = (Version(2),)
+    assert [overview(number, versions=letters)[:2] for number in (1, 2, 3)] == [
+        ("/v1/customers/{key}/overview", [1, None, None]),
+        ("/v2/customers/{key}/overview", [1, 2, None]),
+        ("/v3/customers/{key}/overview", [3, 2, None]),
+    ]
+    with pytest.raises(Problem, match="404"):
+        overview(4, versions=letters)
+
+
+def test_a_composition_goes_with_the_first_of_its_parts():
+    earlier = Version(1, deprecated=datetime(2026, 1, 1, tzinfo=UTC), sunset=datetime(2028, 1, 1, tzinfo=UTC))
+    *_, first = overview(1, versions=(earlier,))
+    assert first[b"deprecation"] == b"@%d" % earlier.deprecated.timestamp()
+    assert first[b"sunset"] == b"Sat, 01 May 2027 00:00:00 GMT"
+    assert b'</v3/customers/a%20b/overview>; rel="successor-version"' in first[b"link"]
+    assert overview(3, versions=(earlier,))[2] == {}
 
 
 ascii_paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60)
