@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from domains.kernel import Domain
 from infra.beside import beside
@@ -65,6 +66,8 @@ class DirectLane:
         self._domain, self._worker = domain, worker
         own = {"group.id": f"{domain.name}.{PROJECTION}.v1", "error_cb": self._erred, "on_commit": noted}
         self._consumer = Consumer(librdkafka(settings, **TAKING, **own), logger=log)
+        # On the consumer's connection each question would wait behind a fetch that waits for records.
+        self._admin = AdminClient(librdkafka(settings, log_level=0))
         self._progress = Progress(domain, self, freshness)
         self._thread = ThreadPoolExecutor(1, f"{domain.events_topic} consumer")
         self._refused: tuple[str, float] | None = None
@@ -93,7 +96,13 @@ class DirectLane:
         return [place.partition for place in self._consumer.assignment()]
 
     async def ends(self) -> Mapping[int, int]:
-        return await self._calling(self._ends)
+        topic = self._domain.events_topic
+        latest = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(self._domain.partitions)}
+        try:
+            asked = self._admin.list_offsets(latest, request_timeout=ANSWER_SECONDS)
+            return {place.partition: (await asyncio.wrap_future(answer)).offset for place, answer in asked.items()}
+        except KafkaException as error:
+            raise ReadUnavailable(f"{topic}: {error.args[0].str()}") from error
 
     async def begins(self, partition: int) -> int | None:
         return await self._calling(partial(self._committed, partition))
@@ -112,16 +121,6 @@ class DirectLane:
         except KafkaException as error:
             raise ReadUnavailable(f"{topic}: {error.args[0].str()}") from error
         return max(0, int(place.offset))
-
-    def _ends(self) -> dict[int, int]:
-        topic = self._domain.events_topic
-        try:
-            return {
-                number: self._consumer.get_watermark_offsets(TopicPartition(topic, number), ANSWER_SECONDS)[1]
-                for number in range(self._domain.partitions)
-            }
-        except KafkaException as error:
-            raise ReadUnavailable(f"{topic}: {error.args[0].str()}") from error
 
     async def _work(self) -> None:
         taking = None
