@@ -127,6 +127,6 @@ def show(found: list[Verified]) -> None:
     if not drift:
         return
     told_of = [{"view": view, **asdict(one), "live": str(one.live), "folded": str(one.folded)} for view, one in drift]
-    listed("", told_of[:SHOWN], ("view", "key", "column", "live", "folded", "since"))
+    listed("", told_of[:SHOWN], ("view", "key", "column", "live", "folded", "since", "how"))
     if len(drift) > SHOWN:
         out.print(f"\n{len(drift) - SHOWN:,} more columns differ: --json tells all")

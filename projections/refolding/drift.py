@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from projections.errors import ReadUnavailable
 from projections.parking import EventPlace
 from projections.postgres import POSITIONS, PROJECTION
 from projections.refolding.refold import Chosen, Progress, Refold
+from projections.refolding.tracing import since
 from projections.rows import AnyView
 from projections.tables import Table
 
@@ -36,8 +37,10 @@ Execute = Callable[[Any, Mapping[str, Any]], Awaitable[Any]]
 class Drift:
     """A column that differs: `live` is what the table has, `folded` what the store says.
 
-    `since` is the position of the event from which on the row is wrong: the row is right up to the one before it.
-    None: the row is none that the fold ever made.
+    `since` is the position of the event from which on the row is wrong: it is right up to the one before it. Of a row
+    that the fold once made, that is the event after; `how` is None. Of any other it is the first event that makes this
+    row when nothing else went wrong than that it was "left out" or "folded twice": `how` says which.
+    None: neither explains the row, or nobody looked, since `TRACED` other rows differ or it has too many events to try.
     """
 
     key: str
@@ -45,6 +48,7 @@ class Drift:
     live: Any
     folded: Any
     since: int | None = None
+    how: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +155,11 @@ async def verify(
         drift += differences(view, key, None, missing)
         if len(live) < TRACED:
             live[key] = None
-    since = await refold.since(live) if live else {}
-    traced = [Drift(one.key, one.column, one.live, one.folded, since.get(one.key)) for one in drift]
+    found_since = await since(domain, view, refold, live) if live else {}
+    traced = [
+        replace(one, since=told.position, how=told.how) if (told := found_since.get(one.key)) is not None else one
+        for one in drift
+    ]
     return Verified(f"{domain.name}/{view.name}", at, rows, events, max(positions.values(), default=0), traced)
 
 

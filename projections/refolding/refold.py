@@ -122,20 +122,6 @@ class Refold:
         """Folds a page into rows: the keys that it touched."""
         return fold(self._domain, self._view, page, rows, chosen)
 
-    async def since(self, live: Mapping[str, Row | None]) -> dict[str, int | None]:
-        """From which position on each of these rows is wrong."""
-        rows: dict[str, Row | None] = dict.fromkeys(live)
-        wrong: dict[str, int | None] = dict.fromkeys(live)
-        right, project = {key: row is None for key, row in live.items()}, effects.pure(self._view.project)
-        async for page in self.pages():
-            for event, key, fact in facts(self._domain, self._view, page, live.__contains__):
-                rows[key] = project(rows[key], fact)
-                if rows[key] == live[key]:
-                    right[key], wrong[key] = True, None
-                elif right[key]:
-                    right[key], wrong[key] = False, event.position
-        return wrong
-
     async def pages(self, progress: Progress = nobody) -> AsyncIterator[Sequence[BareEvent]]:
         end, self.events = max(self._bounds.values(), default=0), 0
         source = self._source()
