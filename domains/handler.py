@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from msgspec import structs
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from domains.access import check_owner
 from domains.aggregates import PAGE, Aggregates, Folded, Policy
+from domains.causation import causation_id
 from domains.codec import decode, encode
 from domains.errors import InvalidCommand, NotYours, Raced, Refused, UnknownCommand
 from domains.kernel import Command, Domain
@@ -49,6 +51,7 @@ class Request:
     """One command as it came in: `body` is JSON in the form of `form`, a version of the domain's addresses;
     `expected` is what the caller demands of the stream's version.
 
+    `metadata.causation_id` is the id of the message that brought it; None: that of the request.
     `owner` is whose the aggregate must be; None: anybody's. `keys` are those under which it lay sealed; none if it came
     clear.
     """
@@ -176,12 +179,19 @@ class Handler:
         events = self._domain.decider.decide(folded.state, command)
         if not events and key is None:
             return None
+        metadata = caused(request)
         recorded = [
-            encode(self._domain, event, stream, version, request.metadata)
+            encode(self._domain, event, stream, version, metadata)
             for version, event in enumerate(events, folded.version + 1)
         ]
         expected: Expected = Exactly(folded.version) if folded.version else NoStream()
         return await self._store.append(Append(stream, recorded, expected, key))
+
+
+def caused(request: Request) -> Metadata:
+    """What is recorded with each event of a command: also which one it was."""
+    given = request.metadata
+    return structs.replace(given, causation_id=causation_id(request.command, given.causation_id or given.request_id))
 
 
 async def fold(

@@ -251,17 +251,18 @@ def unpacked(domain: Domain, value: bytes | None) -> tuple[str, Asked]:
         raise StrangeCommand(f"this is no command of {domain.name}")
     _, mark, body = (value or b"").partition(b',"data":')
     metadata = {field: text(envelope, name) for field, name in METADATA.items() if name in envelope}
+    id = text(envelope, "id")
     asked = Asked(
         subject.removeprefix(f"{domain.name}-"),
         kind.removeprefix(prefix),
         body[:-1] if mark else b"",
         expected_of(envelope.get("expectedversion")),
         text(envelope, "idempotencykey"),
-        Metadata(**metadata),
+        Metadata(**metadata, causation_id=id),
         text(envelope, "owner", least=0) if "owner" in envelope else None,
         form_of(envelope.get("form")),
     )
-    return text(envelope, "id"), asked
+    return id, asked
 
 
 def parsed(value: bytes | None) -> Mapping[str, Any]:

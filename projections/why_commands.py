@@ -88,6 +88,7 @@ def show(causes: Sequence[Cause]) -> None:
         out.print(f"[bold]{cause.position}[/]  [cyan]{cause.type}[/]  {escape(cause.stream)} {cause.version}")
         lines = {
             "happened": f"{cause.time:%Y-%m-%d %H:%M:%S}Z, recorded {cause.recorded_at:%Y-%m-%d %H:%M:%S}Z",
+            "command": cause.command,
             "actor": told.actor,
             "request": told.request_id,
             "correlation": told.correlation_id,

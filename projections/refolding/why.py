@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from domains.causation import command_of
 from domains.kernel import Domain, Row
 from eventstore.records import Metadata, RecordedEvent
 from eventstore.store import EventStore
@@ -17,7 +18,10 @@ from projections.rows import AnyView
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """The event that set a column last: `before` and `after` are the column's values, as JSON has them."""
+    """The event that set a column last: `before` and `after` are the column's values, as JSON has them.
+
+    `command` is the one that the event came of; None: that was not recorded with it.
+    """
 
     column: str
     before: Any
@@ -29,6 +33,7 @@ class Cause:
     id: str
     time: datetime
     recorded_at: datetime
+    command: str | None
     metadata: Metadata
 
 
@@ -51,11 +56,11 @@ async def why(
         if row is None:
             causes.clear()
             continue
-        causes |= {cause.column: cause for cause in changes(before, row, event)}
+        causes |= {cause.column: cause for cause in changes(domain, before, row, event)}
     return [causes[column] for column in view.row.model_fields if column in causes]
 
 
-def changes(before: Row | None, after: Row, event: RecordedEvent) -> Sequence[Cause]:
+def changes(domain: Domain, before: Row | None, after: Row, event: RecordedEvent) -> Sequence[Cause]:
     """What an event has set: the columns that changed, or at first all of them."""
     old = {} if before is None else before.model_dump(mode="json")
     return [
@@ -70,6 +75,7 @@ def changes(before: Row | None, after: Row, event: RecordedEvent) -> Sequence[Ca
             id=str(event.id),
             time=event.time,
             recorded_at=event.recorded_at,
+            command=command_of(domain, event.metadata),
             metadata=event.metadata,
         )
         for column, value in after.model_dump(mode="json").items()

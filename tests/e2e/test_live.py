@@ -213,6 +213,9 @@ async def test_why_names_the_event_that_set_a_column(system, client, number):
     expected = ("placed", "cancelled", appended["position"], 2, "orders.OrderCancelled.v1")
     assert (cause["before"], cause["after"], cause["position"], cause["version"], cause["type"]) == expected
     assert cause["metadata"]["request_id"] == done.headers["x-request-id"]
+    events = await (await client.get(f"/v1/orders/{number}/events")).json()
+    asked_by = f"cancel/{done.headers['x-request-id']}"
+    assert (cause["command"], events["events"][1]["causation_id"]) == ("cancel", asked_by)
     assert datetime.fromisoformat(cause["recorded_at"]) > asked
     plain = system.headrace("why", f"orders/order-details/{number}")
     assert (plain.returncode, "orders.OrderPlaced.v1" in plain.stdout, "actor" in plain.stdout) == (0, True, True)

@@ -11,6 +11,7 @@ from domains.handler import ATTEMPTS, THERE, Handler, Request, fold
 from domains.orders import domain
 from domains.turns import Turns
 from eventstore.errors import IdempotencyConflict, StoreBusy, WrongExpectedVersion
+from eventstore.limits import FIELD_LENGTH
 from eventstore.memory import MemoryStore
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Exactly, Metadata, NoStream
@@ -44,7 +45,23 @@ async def test_a_command_becomes_an_event_of_its_stream(handler, store):
     assert (appended.stream, appended.version, appended.position) == ("orders-536365", 1, 1)
     assert event.type == "orders.OrderPlaced.v1"
     assert event.time.isoformat() == "2010-12-01T08:26:00+00:00"
-    assert (event.metadata.actor, event.metadata.request_id) == ("ann", "r1")
+    assert event.metadata == Metadata(actor="ann", request_id="r1", causation_id="place/r1")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "causation_id"),
+    [
+        (Metadata(), "place"),
+        (Metadata(request_id="r1", causation_id="message-1"), "place/message-1"),
+        (Metadata(request_id="r" * FIELD_LENGTH), "place/" + "r" * (FIELD_LENGTH - 6)),
+    ],
+)
+async def test_each_event_says_which_command_it_came_of_and_no_command_is_refused_for_it(
+    handler, store, metadata, causation_id
+):
+    await handler.handle(place(metadata=metadata))
+    (event,) = await store.read_stream("orders-536365")
+    assert event.metadata.causation_id == causation_id
 
 
 async def test_the_state_is_the_fold_of_the_stream(handler, store):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from msgspec import structs
 
 from domains.errors import InvalidCommand, StrangeCommand, UnknownCommand
 from domains.handler import Handler, OneOf, Request
@@ -66,7 +67,7 @@ async def test_a_command_goes_to_the_topic_and_is_done_when_it_comes_back(desk, 
     told = await answer(desk, id)
     assert (told["status"], told["headers"]["etag"], told["body"]["version"]) == (201, '"1"', 1)
     (recorded,) = await store.read_stream("orders-7")
-    assert recorded.metadata.actor == "ann"
+    assert recorded.metadata == structs.replace(WHO, causation_id=f"place/{id}")
 
 
 async def test_a_record_that_comes_twice_has_one_effect(desk, store):

@@ -3,16 +3,20 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from msgspec import structs
+from rich.console import Console
 
 from domains.codec import decode
 from domains.errors import UnreadableEvent
 from domains.handler import Handler, Request
 from domains.orders import domain
 from eventstore.memory import MemoryStore
-from eventstore.records import BareEvent, Metadata
+from eventstore.records import Append, BareEvent, Metadata, NewEvent, NoStream
 from infra.web import Problem
+from projections import why_commands
 from projections.errors import BeyondReach, FoldsWait, RebuildFailed
 from projections.paging import Place
 from projections.refolding.why import why
@@ -120,7 +124,23 @@ async def test_each_column_names_the_event_that_set_it_last(store):
     assert (returned.position, returned.version, returned.type) == (11, 2, "orders.LinesReturned.v1")
     assert (placed.before, returned.before) == (None, "placed")
     assert (returned.metadata.actor, returned.metadata.request_id) == ("actor-10", "request-10")
+    assert (placed.command, returned.command) == ("place", "return")
     assert set(causes) == set(DETAILS.row.model_fields)
+
+
+@pytest.mark.parametrize("causation", [None, "9f0d8e0e-5f0a-4d7e-a8a2-0d6f3f1f5f5b", "import/7"])
+async def test_a_command_is_told_only_of_events_that_came_of_one(store, monkeypatch, causation):
+    (event,) = await store.read_stream("orders-7")
+    told = structs.replace(event, metadata=Metadata(causation_id=causation))
+    recorded = MemoryStore()
+    await recorded.append(Append("orders-7", [NewEvent(told.type, told.data, told.time, told.metadata)], NoStream()))
+    assert {cause.command for cause in await why(domain, DETAILS, recorded, "7")} == {None}
+    causes = await why(domain, DETAILS, store, "7")
+    terminal = Console(file=StringIO(), width=80)
+    monkeypatch.setattr(why_commands, "out", terminal)
+    why_commands.show(causes)
+    assert "    command     place\n" in terminal.file.getvalue()
+    assert {why_commands.as_json_has(cause)["command"] for cause in causes} == {"place"}
 
 
 async def test_a_shared_row_is_explained_by_events_of_several_streams(store):
