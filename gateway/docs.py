@@ -1,5 +1,6 @@
 """The page on which people read the documents: Swagger UI from an installed package, without a foreign address."""
 
+import re
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
@@ -19,6 +20,7 @@ POLICY = (
 HEADERS = {"cache-control": "public, max-age=300", "content-security-policy": POLICY, "referrer-policy": "no-referrer"}
 KINDS = {"js": "text/javascript", "css": "text/css", "png": "image/png"}
 VENDOR = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+REFERENCE = re.compile(r'/schemas/([^"]+)"')
 STATIC = files("gateway") / "static"
 OWN = ("start.js", "docs.css")
 
@@ -72,8 +74,14 @@ def channel(one: Mapping[str, Mapping[str, object]], components: Mapping[str, Ma
 
 def message(one: object, components: Mapping[str, Mapping[str, object]]) -> str:
     assert isinstance(one, dict)  # noqa: S101  # we made it
-    reference = orjson.dumps(one["payload"]).decode().rpartition("/schemas/")[2].partition('"')[0]
-    shape = orjson.dumps(components["schemas"][reference], option=orjson.OPT_INDENT_2).decode()
+    named = REFERENCE.findall(orjson.dumps([one.get("headers"), one["payload"]]).decode())
+    # The envelopes, which all domains share, are left out where there is something in them.
+    shapes = "".join(written(components["schemas"][name]) for name in [name for name in named if "." in name] or named)
+    told = "".join(f"<p>For example:</p>{written(each['payload'])}" for each in one.get("examples", ()))
     title = f"<summary><code>{escape(one['name'])}</code> {escape(one['summary'])}</summary>"
     key = escape(one["bindings"]["kafka"]["key"]["description"])
-    return f"<details>{title}<p>Key: {key}.</p><pre>{escape(shape)}</pre></details>"
+    return f"<details>{title}<p>Key: {key}.</p>{shapes}{told}</details>"
+
+
+def written(value: object) -> str:
+    return f"<pre>{escape(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())}</pre>"

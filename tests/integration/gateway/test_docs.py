@@ -35,6 +35,8 @@ async def test_an_asyncapi_page_says_what_stands_on_kafka(world):
     page = (await world.ask("GET", "/docs/asyncapi")).body.decode()
     assert "<h2>parcels.events.v1</h2>" in page
     assert "<code>parcels.ParcelSent.v1</code>" in page
+    assert "<code>parcels.commands.send</code>" in page
+    assert "headrace-origin-topic" in page
 
 
 @pytest.mark.parametrize("path", ["/docs/nothing", "/docs/assets/nothing.js", "/docs/assets/..%2fdocs.html"])
