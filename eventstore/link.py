@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.abc import RV, PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from eventstore.errors import EventsDetached, EventStoreError, StoreUnavailable
@@ -48,6 +49,16 @@ def patience(connection: AsyncConnection[Any], seconds: float = SILENCE_SECONDS)
         yield
     finally:
         timer.cancel()
+
+
+class BoundedConnection(AsyncConnection[Any]):
+    """A connection on which no wait for the server lasts longer, be it for an answer, a commit or a cancellation."""
+
+    silence: float = SILENCE_SECONDS
+
+    async def wait(self, gen: PQGen[RV], *given: Any, **more: Any) -> RV:
+        with patience(self, self.silence):
+            return await super().wait(gen, *given, **more)
 
 
 def hung_up(connection: AsyncConnection[Any]) -> bool:

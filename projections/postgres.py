@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from pydantic import ValidationError
 
 from domains.kernel import Domain, Row
-from eventstore.link import parameters
+from eventstore.link import SILENCE_SECONDS, BoundedConnection, parameters
 from projections import sql
 from projections.errors import Fenced, ReadUnavailable, RowRefused, Superseded
 from projections.parked import PostgresParking
@@ -31,11 +31,14 @@ POSITIONS, ADVANCE, TOUCH, LOCK, FRESH, COUNTED, PARKED = (
 
 
 class PostgresDatabase:
-    """One connection, opened when needed and thrown away when broken. One transaction at a time; others wait."""
+    """One connection, opened when needed and thrown away when broken. One transaction at a time; others wait.
 
-    def __init__(self, conninfo: str, domain: Domain) -> None:
-        self._conninfo, self._tables = conninfo, tables(domain)
-        self._connection: AsyncConnection[Any] | None = None
+    A server that hangs is hung up on after `silence` seconds: that is an outage, and none of ours stands still for it.
+    """
+
+    def __init__(self, conninfo: str, domain: Domain, silence: float = SILENCE_SECONDS) -> None:
+        self._conninfo, self._tables, self._silence = conninfo, tables(domain), silence
+        self._connection: BoundedConnection | None = None
         self._one = asyncio.Lock()
 
     @asynccontextmanager
@@ -80,7 +83,8 @@ class PostgresDatabase:
         if self._connection is None or self._connection.closed:
             place = parameters(self._conninfo)
             place["options"] += PAUSED
-            self._connection = await AsyncConnection.connect(autocommit=True, row_factory=dict_row, **place)
+            self._connection = await BoundedConnection.connect(autocommit=True, row_factory=dict_row, **place)
+            self._connection.silence = self._silence
         return self._connection
 
 

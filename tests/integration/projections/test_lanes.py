@@ -41,6 +41,7 @@ from projections.publish import KafkaPublisher
 from projections.rows import MemoryDatabase
 from projections.worker import Worker
 from tests.integration.projections.counting import AT, counting
+from tests.integration.projections.door import Door
 
 PROCESS = Path(__file__).with_name("lane_process.py")
 EVENTS = int(os.environ.get("HEADRACE_TEST_LANE_EVENTS", "3000"))
@@ -302,42 +303,3 @@ async def test_faust_that_cannot_begin_leaves_nothing_open(floor, monkeypatch, t
                 assert await begun_anew(2) + 10 > await begun_anew(12)
             finally:
                 gc.enable()
-
-
-class Door:
-    """Before a server: who connects is turned away until it is opened."""
-
-    def __init__(self, behind):
-        self._behind, self.opened = behind, False
-        self._knocks = asyncio.Semaphore(0)
-        self._writers = []
-
-    async def __aenter__(self):
-        self._server = await asyncio.start_server(self._come, "127.0.0.1", 0)
-        self.address = "{}:{}".format(*self._server.sockets[0].getsockname())
-        return self
-
-    async def __aexit__(self, *_):
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)
-
-    async def knocked_at(self, times):
-        for _ in range(times):
-            await self._knocks.acquire()
-
-    async def _come(self, reader, writer):
-        self._knocks.release()
-        if self.opened:
-            far_reader, far_writer = await asyncio.open_connection(*self._behind.split(":"))
-            self._writers += [writer, far_writer]
-            await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer), return_exceptions=True)
-        writer.close()
-
-
-async def pass_on(source, sink):
-    while chunk := await source.read(65536):
-        sink.write(chunk)
-        await sink.drain()
-    sink.close()
