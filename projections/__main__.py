@@ -75,6 +75,7 @@ async def run(domain: Domain, settings: Settings, role: str) -> None:
             health.check("projection", worker.problem)
             health.vital("projection", worker.stuck)
             health.check("events topic", lane.problem)
+            health.vital("events topic", lane.stuck)
             await stack.enter_async_context(lane.running(health))
             await stack.enter_async_context(Republisher(domain, place, publisher).running(health))
             await stack.enter_async_context(beside(health, {"rebuild progress": tell(domain, views)}))

@@ -19,6 +19,7 @@ from infra.kafka import librdkafka
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.lanes.progress import Freshness, Progress
+from projections.lanes.refusal import Refusal
 from projections.placed import Arrived
 from projections.postgres import PROJECTION
 from projections.worker import Judged, Worker
@@ -30,11 +31,12 @@ MANY, MOST = 1000, 16_000
 WAIT_SECONDS = 0.2
 GATHER_SECONDS = 0.02
 ANSWER_SECONDS = 5.0
-REFUSED_SECONDS = 15.0  # librdkafka tries, and says so, more often than this
-REFUSALS = {
+DENIALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+REFUSALS = DENIALS | {
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.INCONSISTENT_GROUP_PROTOCOL,
     KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own errors are named so
@@ -70,13 +72,15 @@ class DirectLane:
         self._admin = AdminClient(librdkafka(settings, log_level=0))
         self._progress = Progress(domain, self, freshness)
         self._thread = ThreadPoolExecutor(1, f"{domain.events_topic} consumer")
-        self._refused: tuple[str, float] | None = None
+        self._refusal = Refusal()
 
     def problem(self) -> str | None:
         """Why records don't come or go, or None."""
-        if self._refused is not None and time.monotonic() - self._refused[1] < REFUSED_SECONDS:
-            return self._refused[0]
-        return self._progress.problem()
+        return self._refusal.problem() or self._progress.problem()
+
+    def stuck(self) -> str | None:
+        """What Kafka has denied for long, or None."""
+        return self._refusal.stuck()
 
     @asynccontextmanager
     async def running(self, health: Health) -> AsyncIterator[None]:
@@ -151,7 +155,7 @@ class DirectLane:
             else:
                 self._erred(error)
         if records:
-            self._refused = None
+            self._refusal.over()
         return self._worker.judged(map(partial(arrived, self._domain.events_topic), records))
 
     def _done(self, passed: Mapping[int, int]) -> None:
@@ -168,7 +172,10 @@ class DirectLane:
     def _erred(self, error: KafkaError) -> None:
         log.warning("the events topic: %s", error)
         if error.code() in REFUSALS or error.fatal():
-            self._refused = f"{self._domain.events_topic}: {error.str()}", time.monotonic()
+            why = f"{self._domain.events_topic}: {error.str()}"
+            self._refusal.refused(why, denied=error.code() in DENIALS)
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self._refusal.over()
 
 
 def noted(error: KafkaError | None, _: object) -> None:

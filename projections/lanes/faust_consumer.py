@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from aiokafka.errors import TopicAuthorizationFailedError
 from faust.transport.drivers.aiokafka import Consumer
 
 
@@ -51,6 +52,19 @@ class Straight(Consumer):  # type: ignore[misc]  # faust has no types that we fo
         """Closes what faust leaves open of a consumer that never began: the event loop of its thread."""
         if self._thread._thread is None:  # noqa: SLF001
             self._thread.thread_loop.close()
+
+    async def check(self, topic: str) -> None:
+        """Raises what Kafka denies: faust does not ask, and until somebody does, aiokafka does not try again."""
+        await self._thread.call_thread(self._check, topic)
+
+    async def _check(self, topic: str) -> None:
+        consumer = self._thread._ensure_consumer()  # noqa: SLF001
+        consumer._coordinator.check_errors()  # noqa: SLF001
+        client = consumer._client  # noqa: SLF001
+        denied = topic in client.cluster.unauthorized_topics
+        # What it remembers may be minutes old; what a broker that is away would say is not known.
+        if denied and await client.force_metadata_update() and topic in client.cluster.unauthorized_topics:
+            raise TopicAuthorizationFailedError(topic)
 
     def done(self, place: Any, offset: int) -> None:
         """All before this offset is done, and may be acknowledged."""

@@ -9,7 +9,13 @@ from functools import partial
 from typing import Any
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
@@ -21,6 +27,7 @@ from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.lanes.faust_consumer import Fetches, Straight
 from projections.lanes.progress import Freshness, Progress
+from projections.lanes.refusal import Refusal
 from projections.placed import Arrived
 from projections.postgres import PROJECTION
 from projections.worker import Worker
@@ -34,6 +41,7 @@ BEGIN_SECONDS = 45.0  # a rebalance may be waited for
 PAUSE_SECONDS = 0.5
 ANSWER_SECONDS = 5.0
 LARGEST_FETCH = 4 * 1024 * 1024
+DENIALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
 
 
 class FaustLane:
@@ -45,7 +53,7 @@ class FaustLane:
 
     def __init__(self, settings: Settings, domain: Domain, worker: Worker, freshness: Freshness) -> None:
         self._settings, self._domain, self._worker = settings, domain, worker
-        self._progress = Progress(domain, self, freshness)
+        self._progress, self._refusal = Progress(domain, self, freshness), Refusal()
         self._over = False
         self._replace()
 
@@ -61,8 +69,12 @@ class FaustLane:
         self._began = self._working = False
 
     def problem(self) -> str | None:
-        """Why records don't come or go, or None: a worker that is refused stays up, idle."""
-        return self._progress.problem()
+        """Why records don't come or go, or None."""
+        return self._refusal.problem() or self._progress.problem()
+
+    def stuck(self) -> str | None:
+        """What Kafka has denied for long, or None."""
+        return self._refusal.stuck()
 
     @asynccontextmanager
     async def running(self, health: Health) -> AsyncIterator[None]:
@@ -88,7 +100,8 @@ class FaustLane:
             except TimeoutError:
                 log.warning("faust has not begun within %d s", BEGIN_SECONDS)
             except KafkaError as error:
-                log.warning("faust can't begin: %s", error)
+                self._failed(error)
+                log.warning("faust can't go on: %s", error)
             except Exception:
                 log.exception("faust ended with an unforeseen error")
             await asyncio.sleep(PAUSE_SECONDS)
@@ -138,9 +151,17 @@ class FaustLane:
             raise ReadUnavailable("faust has not begun")
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
+                await self._app.consumer.check(self._domain.events_topic)
                 return await question(self._app.consumer)
         except (KafkaError, ConsumerNotStarted, TimeoutError) as error:
+            self._failed(error)
             raise ReadUnavailable(f"{self._domain.events_topic}: {type(error).__name__}: {error}") from error
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, DENIALS):
+            self._refusal.refused(f"{self._domain.events_topic}: {error}", denied=True)
+        elif isinstance(error, KafkaConnectionError):
+            self._refusal.over()
 
     async def published(self) -> int:
         """How many records the topic has had, ours and others."""
@@ -150,6 +171,7 @@ class FaustLane:
         while True:
             batch = list(await self._waiting.get())
             self._working, began = True, time.monotonic()
+            self._refusal.over()
             while len(batch) < MOST and not self._waiting.empty():
                 batch += self._waiting.get_nowait()
             passed = {record.partition: record.offset + 1 for record in batch}

@@ -33,7 +33,7 @@ from infra.native.processes import plain_environment, told
 from infra.partitions import partition_of
 from infra.postgres import conninfo
 from projections.__main__ import LANES
-from projections.lanes import faust_lane
+from projections.lanes import faust_lane, refusal
 from projections.migrate import migrate
 from projections.plan import read_database, read_side
 from projections.postgres import PostgresDatabase
@@ -239,8 +239,9 @@ async def at_work(domain, lane, settings, place):
         worker = Worker(domain, folded, publisher, Lines("lane"), lambda: None)
         for database in (folded, noted):
             stack.push_async_callback(database.close)
-        async with asyncio.timeout(60), LANES[lane](settings, domain, worker, noted).running(Health()):
-            yield
+        running = LANES[lane](settings, domain, worker, noted)
+        async with asyncio.timeout(60), running.running(Health()):
+            yield running
 
 
 async def all_are_counted(place, number):
@@ -282,6 +283,41 @@ async def test_a_lane_that_begins_before_the_broker_does_works_as_soon_as_that_i
             await door.knocked_at(3)
             door.opened = True
             await all_are_counted(place, 5)
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """Where faust makes a folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("right", ["topic", "group"])
+async def test_a_lane_that_loses_a_right_says_so_counts_as_stuck_and_goes_on_when_it_has_it_again(
+    floor, domain, lane, right, monkeypatch
+):
+    monkeypatch.setattr(refusal, "STUCK_SECONDS", 3)
+    settings = floor.settings(f"{domain.name}-read")
+    place = conninfo(settings, read_database(domain))
+    acls = (write_side(domain) + read_side(domain)).acls
+    left = [acl for acl in acls if acl.principal == settings.principal and not covers(acl, right, domain)]
+    store = Store(floor, domain)
+    store.publish(5)
+    async with at_work(domain, lane, settings, place) as running:
+        await all_are_counted(place, 5)
+        floor.admin().provision([settings], left, [])
+        while (why := running.stuck()) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        assert "uthorization" in running.problem()
+        assert domain.events_topic in why
+        floor.admin().provision([settings], acls, [])
+        store.publish(5)
+        await all_are_counted(place, 10)
+        assert running.stuck() is None
+
+
+def covers(acl, right, domain):
+    return acl.resource == right and (right == "group" or domain.events_topic.startswith(acl.name.rstrip("*")))
 
 
 async def test_faust_that_cannot_begin_leaves_nothing_open(floor, monkeypatch, tmp_path, caplog):
