@@ -1,5 +1,6 @@
 """Publishes changed rows, dead letters, and what was skipped."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 LARGEST_ROW = LARGEST_RECORD - 1024  # around each record stand its headers, and those of a batch
 JSON: Headers = [("content-type", b"application/json")]
 ONLY_PARTITION = 0
+# The producer itself waits for ever for a broker that is away; who waits for it must be able to say so.
+SEND_SECONDS = 20.0
 
 
 Changed = tuple[AnyView, Mapping[str, Row | None]]
@@ -86,9 +89,12 @@ class KafkaPublisher:
         """Raises `ReadUnavailable` when a record was not taken, one of these or of another caller at the same time."""
         producer = self._producer
         try:
-            await producer.send(records)
+            async with asyncio.timeout(SEND_SECONDS):
+                await producer.send(records)
         except NotPublished as error:
             raise ReadUnavailable(f"Kafka did not take a record: {error}") from error
+        except TimeoutError as error:
+            raise ReadUnavailable(f"Kafka has not taken a record for {SEND_SECONDS:g} s") from error
         finally:
             if producer.broken and producer is self._producer:
                 self._producer = Producer(self._settings)
