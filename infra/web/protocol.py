@@ -36,8 +36,8 @@ class Protocol(HttpToolsProtocol):
 
     # With these in its dictionary, an instance would have more than the interpreter keeps in its fast form.
     __slots__ = (
-        *("_at_once", "_deadline", "_discarded", "_full", "_head", "_idle", "_in_head", "_refusal", "_turn"),
-        "_unstarted",
+        *("_at_once", "_before", "_deadline", "_discarded", "_full", "_head", "_idle", "_in_head", "_refusal"),
+        *("_turn", "_unstarted"),
     )
     peer: str | None = None
     cycle: Cycle
@@ -46,7 +46,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._turn = turn_of(self.loop)
         self.peer = common_name(transport.get_extra_info("peercert"))
-        self._head, self._in_head, self._discarded = 0, True, 0
+        self._head, self._before, self._in_head, self._discarded = 0, 0, True, 0
         self._refusal, self._full = MALFORMED, False
         self._unstarted: Cycle | None = None
         self._at_once = self.app.at_once
@@ -80,11 +80,11 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:
             self._unfinished()
         else:
-            self._head = 0
+            self._head = self._before = 0
 
     def _unfinished(self) -> None:
         """The head is not complete: it must become so within bounds of size and time."""
-        if self._head > HEAD_LIMIT:
+        if self._head - self._before > HEAD_LIMIT:
             self._refusal = TOO_LARGE
             self.send_400_response("")
         elif self._deadline is None:
@@ -197,6 +197,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         # An application that finds this need not fear that the rest of the body never comes.
         self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]
+        # Nobody knows where in this chunk the next head begins: its first part is measured when it is complete.
+        self._before = self._head
         if not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.came()

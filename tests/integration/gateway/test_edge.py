@@ -257,6 +257,20 @@ async def test_a_head_too_large_is_refused(say, sent):
     assert problem(answer)["status"] in (400, 431)
 
 
+async def test_a_head_too_large_is_refused_in_one_piece(say):
+    assert problem(await say(GET + b"x: " + b"y" * HEAD_LIMIT + b"\r\n" + LAST))["status"] == 431
+
+
+@pytest.mark.parametrize("cut", [1, 20, len(GET + LAST) - 1])
+async def test_a_head_that_begins_behind_a_large_request_is_measured_alone(inside, mutual, cut):
+    told = b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\nx: " + b"y" * (HEAD_LIMIT - 100) + b"\r\n\r\n"
+    async with connected(inside.settings.api_port, mutual) as (reader, writer):
+        writer.write(told + b"x" * 1000 + (GET + LAST)[:cut])
+        assert (await reader.readuntil(b"\r\n\r\n1000")).startswith(b"HTTP/1.1 200 ")
+        writer.write((GET + LAST)[cut:])
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_a_large_head_is_still_taken(say):
     answer = await say(GET + b"x: " + b"y" * (HEAD_LIMIT - 1000) + b"\r\n" + LAST)
     assert answer.startswith(b"HTTP/1.1 200 ")

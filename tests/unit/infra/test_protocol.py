@@ -177,3 +177,35 @@ async def test_the_size_of_a_head_is_its_own(wire):
     assert wire.sent == []
     protocol.data_received(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * HEAD_LIMIT + b"\r\n\r\n")
     assert wire.sent[0].startswith(b"HTTP/1.1 431 ")
+
+
+BODY = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (2 * HEAD_LIMIT) + b"y" * (2 * HEAD_LIMIT)
+LARGE = b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * HEAD_LIMIT + b"\r\n\r\n"
+
+
+async def test_what_comes_before_a_head_in_one_piece_is_not_of_its_size(wire):
+    protocol = connected(wire, Answering(lambda: None))
+    for cut in (1, 20, len(ASKED) - 1):
+        protocol.data_received(BODY + ASKED[:cut])
+        protocol.data_received(ASKED[cut:])
+        assert wire.sent == []
+
+
+@pytest.mark.parametrize("before", [b"", ASKED, BODY], ids=["nothing", "a request", "a body"])
+@pytest.mark.parametrize("cut", [20, HEAD_LIMIT // 2, len(LARGE) - 1, len(LARGE)])
+async def test_a_head_too_large_is_refused_wherever_it_is_cut(wire, before, cut):
+    protocol = connected(wire, Answering(lambda: None))
+    protocol.data_received(before + LARGE[:cut])
+    if not wire.closed:
+        protocol.data_received(LARGE[cut:])
+    assert wire.sent[-1].startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_head_without_an_end_is_refused_after_a_body_too(wire):
+    protocol = connected(wire, Answering(lambda: None))
+    protocol.data_received(BODY + LARGE[:20])
+    for _ in range(HEAD_LIMIT // 1000):
+        protocol.data_received(b"y" * 1000)
+        assert not wire.closed
+    protocol.data_received(b"y" * 1000)
+    assert wire.sent[-1].startswith(b"HTTP/1.1 431 ")
