@@ -33,18 +33,28 @@ class Cors:
         if scope["type"] != "http" or "passing" in scope:
             await self._app(scope, receive, send)
             return
-        told = scope.setdefault("answer_headers", [])
-        told.append(VARY)
-        sent = scope["sent"]
-        origin = sent.get(b"origin")
-        if origin in self._origins:
-            told += [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED)]
-            if scope["method"] == "OPTIONS" and b"access-control-request-method" in sent:
-                scope["route_template"] = "preflight"
-                await send({"type": "http.response.start", "status": 204, "headers": PREFLIGHT})
-                await send({"type": "http.response.body", "body": b""})
-                return
+        allowed, told = self._tell(scope), scope["answer_headers"]
+        if allowed and scope["method"] == "OPTIONS" and b"access-control-request-method" in scope["sent"]:
+            scope["route_template"] = "preflight"
+            told += self._app.notes(scope["raw_path"])
+            await send({"type": "http.response.start", "status": 204, "headers": PREFLIGHT})
+            await send({"type": "http.response.body", "body": b""})
+            return
         await self._app(scope, receive, send)
+
+    async def refused(self, scope: Scope) -> None:
+        """As `Proxy.refused`; a page may read why it was refused."""
+        self._tell(scope)
+        await self._app.refused(scope)
+
+    def _tell(self, scope: Scope) -> bool:
+        """Whether the origin is one that may ask; the answer will say so."""
+        told, origin = scope.setdefault("answer_headers", []), scope["sent"].get(b"origin")
+        told.append(VARY)
+        if origin not in self._origins:
+            return False
+        told += [(b"access-control-allow-origin", origin), (b"access-control-expose-headers", EXPOSED)]
+        return True
 
     def at_once(self, exchange: Exchange) -> Callable[[], None] | None:
         """As `Proxy.at_once`, for those who name no origin."""

@@ -68,11 +68,15 @@ class Proxy:
             await self._count("stranger", self._where(scope), notes)
             await self._app(scope, receive, send)
             return
+        target: Target | Composed | None = None
         try:
-            target, headers = self._found(scope)
+            target = self._found(scope)
             notes += target.notes(path)
+            headers = passed_on(scope)
             identity = await authorize(authorization(scope), self._verifier, target.scope)
         except Problem:
+            if target is None:
+                notes += self._routes.notes(path)
             # What is refused before we know who asks is counted by address. Who has a token is not held up by others.
             await self._count("stranger", self._where(scope), notes)
             raise
@@ -104,7 +108,8 @@ class Proxy:
         if not scope["raw_path"].startswith(PREFIX):
             return None
         try:
-            target, headers = self._found(scope)
+            target = self._found(scope)
+            headers = passed_on(scope)
             token = scope["sent"].get(b"authorization", b"")
             identity = self._verifier.known(token[7:]) if token[:7] == BEARER else None
             if identity is None or target.scope not in identity.scopes or isinstance(target, Composed):
@@ -124,11 +129,22 @@ class Proxy:
         scope["answer_headers"] = [*scope.get("answer_headers", ()), *target.notes(scope["raw_path"]), *verdict.headers]
         return passing.begin(exchange, instance)
 
-    def _found(self, scope: Scope) -> tuple[Target | Composed, Headers]:
-        """Where a request goes, and the headers that go with it."""
+    async def refused(self, scope: Scope) -> None:
+        """Has what the edge refuses counted, and the answer say what every other would say at this address.
+
+        Raises `Problem` 429.
+        """
+        notes = scope.setdefault("answer_headers", [])
+        notes += self.notes(scope["raw_path"])
+        await self._count("stranger", self._where(scope), notes)
+
+    def notes(self, path: bytes) -> Headers:
+        return self._routes.notes(path) if path.startswith(PREFIX) else []
+
+    def _found(self, scope: Scope) -> Target | Composed:
         target = self._routes.find(scope["method"], scope["raw_path"])
         scope["route_template"] = target.template
-        return target, passed_on(scope)
+        return target
 
     async def _count(self, kind: str, key: str, notes: Headers) -> None:
         """Raises `Problem` 429 when there was enough of it. The answer says what is left."""
@@ -176,6 +192,8 @@ def passed_on(scope: Scope) -> Headers:
     kept = [header for header in headers if header[0] in REQUEST_HEADERS]
     if len(scope["sent"]) != len(headers):
         once = [name for name, _ in kept if name in ONCE]
+        if once.count(b"idempotency-key") > 1:
+            raise Problem(400, "invalid-idempotency-key", "a request has one key at most")
         if len(set(once)) != len(once):
             raise Problem(400, "bad-request", "a header that has one value stands twice")
     return kept

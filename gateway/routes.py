@@ -90,6 +90,12 @@ class Routes:
 
     def __init__(self, domains: Mapping[str, Domain], *, admin: bool = False) -> None:
         targets_of = admin_targets if admin else targets
+        self._admin = admin
+        self._versions = {
+            (f"v{version.number}", name): (version, domain.versions[-1].number)
+            for name, domain in domains.items()
+            for version in domain.versions
+        }
         self._domains: dict[tuple[str, ...], Targets | AdminTargets] = {
             (f"v{version.number}", name): targets_of(domain, version)
             for name, domain in domains.items()
@@ -103,6 +109,12 @@ class Routes:
     def each(self) -> Iterator[tuple[str, Target]]:
         """Each target that one service answers, with its method."""
         return (found for targets in self._domains.values() for found in targets.each())
+
+    def notes(self, raw_path: bytes) -> list[tuple[bytes, bytes]]:
+        """What an answer says at an address that nothing was found at, but that lies in a version that is to go."""
+        version, domain, *_ = (*map(readable, raw_path[1:].split(b"/", 2)), "")
+        known = self._versions.get((version, domain))
+        return notes(*known, raw_path, admin=self._admin) if known else []
 
     def find(self, method: str, raw_path: bytes) -> Target | Composed:
         """The target of a request. Raises `Problem` 400, 404 or 405."""
@@ -265,6 +277,11 @@ def plain(segment: bytes) -> str:
     if text in FORBIDDEN or SEPARATOR_OR_CONTROL.search(text) or MALFORMED.search(segment):
         raise unreadable()
     return text
+
+
+def readable(segment: bytes) -> str:
+    """A path segment, decoded as far as it can be."""
+    return unquote_to_bytes(segment).decode(errors="replace")
 
 
 def nothing() -> Problem:

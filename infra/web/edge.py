@@ -25,6 +25,7 @@ LONGEST_PATIENCE = 10
 CLOSE = {"connection": "close"}
 Headers = Iterable[tuple[bytes, bytes]]
 Direct = Callable[["Exchange"], Callable[[], None] | None]
+Refused = Callable[[Scope], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Edge:
     def __init__(self, app: ASGIApp, rules: Rules, access: AccessLog | None) -> None:
         self._app, self._rules, self._access = app, rules, access
         self._direct: Direct | None = getattr(app, "at_once", None)
+        self._refused: Refused | None = getattr(app, "refused", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,11 +88,20 @@ class Edge:
         context = begin(text(sent.get(b"x-request-id")), text(sent.get(b"traceparent")), deadline)
         return Exchange(scope, context, self._rules, self)
 
+    async def _admit(self, exchange: "Exchange") -> None:
+        """Raises the problem of a request that the application never sees, except that it may say something of it."""
+        try:
+            exchange.admit()
+        except Problem:
+            if self._refused is not None:
+                await self._refused(exchange.scope)
+            raise
+
     async def _answer(self, exchange: "Exchange") -> None:
         deadline = exchange.context.deadline
         limit = asyncio.timeout_at(deadline) if deadline is not None else None
         try:
-            exchange.admit()
+            await self._admit(exchange)
             receive = exchange.bounded_receive if b"transfer-encoding" in exchange.scope["sent"] else exchange.receive
             if limit is None:
                 await self._app(exchange.scope, receive, exchange.send)

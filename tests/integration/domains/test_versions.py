@@ -90,6 +90,9 @@ async def test_every_answer_of_an_old_version_says_until_when_it_is_served(syste
         ("GET", "/v1/orders/order-details/none", system.token(STAFF), 404),
         ("GET", "/v1/orders/order-details", None, 401),
         ("POST", "/v1/orders/v-4/cancel", system.token(STAFF), 409),
+        ("GET", "/v1/orders/x/y/z", None, 404),
+        ("DELETE", "/v1/orders/order-details", system.token(STAFF), 405),
+        ("PUT", "/v1/orders/v-4/place", None, 405),
     )
     for method, path, token, status in asked:
         found = await system.ask("gateway", method, path, token, {"cancelled_at": AT})

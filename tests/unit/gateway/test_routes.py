@@ -126,6 +126,13 @@ def test_a_composition_goes_with_the_first_of_its_parts():
     assert overview(3, versions=(earlier,))[2] == {}
 
 
+@pytest.mark.parametrize(
+    "path", [b"/", b"*", b"/v1/", b"/v1//", b"/v1/%ff/x", b"/v1/operations/orders-7", b"/v2/orders/x"]
+)
+def test_nothing_is_said_where_no_version_goes(path):
+    assert Routes(discover()).notes(path) == []
+
+
 ascii_paths = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=60)
 fragments = st.sampled_from(
     ["parcels", "on-the-way", "send", "events", "/", "//", "..", ".", "%2f", "%2e", "%00", "%25", "%", "\\", "%5c", "a"]
