@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from infra.turns import Turn
+from infra.web.problems import PHRASES
 
+STATUS_LINE = {status: f"HTTP/1.1 {status} {PHRASES.get(status, '')}\r\n".encode() for status in range(100, 600)}
 CONTROLS = bytes({*range(32), 127} - {9})
 CLOSE, CHUNKED = (b"connection", b"close"), (b"transfer-encoding", b"chunked")
 COLON = b": ".join

@@ -14,6 +14,12 @@ from infra.telemetry import current
 from infra.web.catalogue import PROBLEMS
 
 MEDIA_TYPE = "application/problem+json"
+# As RFC 9110 calls them; the library has the names of the one before.
+PHRASES = {
+    **{status.value: status.phrase for status in HTTPStatus},
+    413: "Content Too Large",
+    422: "Unprocessable Content",
+}
 MOST_FAULTS = 20
 LONGEST_TEXT = 200
 
@@ -65,8 +71,7 @@ def problem_of(error: StarletteHTTPException) -> Problem:
     """The problem that a framework's own error stands for."""
     if isinstance(error, Problem):
         return error
-    phrase = HTTPStatus(error.status_code).phrase
-    slug = phrase.lower().replace(" ", "-").replace("'", "")
+    slug = PHRASES[error.status_code].lower().replace(" ", "-").replace("'", "")
     if slug not in PROBLEMS:
         slug = "bad-request" if error.status_code < 500 else "internal-error"
     details = {404: "there is nothing at this address", 405: "this address does not know this method"}

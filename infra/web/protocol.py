@@ -10,12 +10,12 @@ from urllib.parse import unquote
 import httptools
 from uvicorn._types import ASGIVersions
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from infra.alarm import Alarm
 from infra.telemetry import about, begin
 from infra.turns import turn_of
-from infra.web.cycle import Cycle
+from infra.web.cycle import STATUS_LINE, Cycle
 from infra.web.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Protocol(HttpToolsProtocol):
             if not self._full:
                 self.send_400_response("")
         except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
+            pass  # nobody here speaks anything else, and who offers it is answered in HTTP (RFC 9110, section 7.8)
         if self.transport.is_closing():
             return
         if (cycle := self._unstarted) is not None:

@@ -209,3 +209,19 @@ async def test_a_head_without_an_end_is_refused_after_a_body_too(wire):
         assert not wire.closed
     protocol.data_received(b"y" * 1000)
     assert wire.sent[-1].startswith(b"HTTP/1.1 431 ")
+
+
+async def test_who_offers_another_protocol_is_answered_in_this_one_and_nothing_is_logged(wire, caplog):
+    caplog.set_level("DEBUG")
+    offer = (
+        b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: \r\n\r\n"
+    )
+    app = Answering(lambda: None)
+    protocol = connected(wire, app)
+    for asked in (offer, offer, ASKED):
+        app.answered.clear()
+        protocol.data_received(asked)
+        await app.answered.wait()
+    await asyncio.sleep(0)
+    assert b"".join(wire.sent).count(b"HTTP/1.1 200 OK") == 3
+    assert caplog.messages == []

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 import infra
 from infra.web import Problem, invalid
 from infra.web.catalogue import PROBLEMS
+from infra.web.cycle import STATUS_LINE
 from infra.web.problems import problem_of
 
 PROJECT = Path(infra.__file__).parents[1]
@@ -110,3 +111,14 @@ def test_every_type_that_is_used_is_described():
 @pytest.mark.parametrize("status", [status for status in HTTPStatus if status >= 400])
 def test_every_error_of_the_framework_has_a_problem_with_a_page(status):
     assert problem_of(HTTPException(status)).type in PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("status", "phrase"), [(200, "OK"), (413, "Content Too Large"), (422, "Unprocessable Content")]
+)
+def test_a_status_has_its_name_of_today(status, phrase):
+    assert STATUS_LINE[status] == f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+def test_a_framework_s_body_too_large_is_ours():
+    assert problem_of(HTTPException(413)).type == "content-too-large"
