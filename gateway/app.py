@@ -13,7 +13,6 @@ from starlette.types import ASGIApp
 from domains.admin import CERTIFICATES
 from domains.kernel import Domain
 from gateway import docs, pages
-from gateway.address import address_of
 from gateway.admin import admin_door
 from gateway.cors import Cors
 from gateway.documents import CACHED, WHOLE, described
@@ -28,6 +27,7 @@ from infra.health import Health
 from infra.oidc import Verifier
 from infra.settings import Settings
 from infra.web import Application, Problem, application, tls
+from infra.web.address import address_of
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote
@@ -36,11 +36,15 @@ class Protocol(HttpToolsProtocol):
 
     # With these in its dictionary, an instance would have more than the interpreter keeps in its fast form.
     __slots__ = (
-        *("_at_once", "_before", "_deadline", "_discarded", "_full", "_head", "_idle", "_in_head", "_refusal"),
-        *("_turn", "_unstarted"),
+        *("_at_once", "_before", "_deadline", "_discarded", "_full", "_gone", "_head", "_idle", "_in_head"),
+        *("_refusal", "_turn", "_unstarted"),
     )
     peer: str | None = None
     cycle: Cycle
+
+    def __init__(self, *arguments: Any, gone: Callable[[], None] | None = None, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._gone = gone
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -57,6 +61,8 @@ class Protocol(HttpToolsProtocol):
         self._in_time()
         self._idle.stop()
         super().connection_lost(exc)
+        if self._gone is not None:
+            self._gone()
 
     def data_received(self, data: bytes) -> None:
         if self._full:

@@ -19,13 +19,13 @@ from infra.garbage import collect_rarely
 from infra.health import Health
 from infra.settings import Settings
 from infra.web import tls
+from infra.web.acceptor import Acceptor, Bounds, files
 from infra.web.app import Application
 from infra.web.probes import probes
 from infra.web.protocol import Protocol
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 
 
@@ -41,14 +41,22 @@ async def serve(settings: Settings, app: Application, health: Health) -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings, app: Application, health: Health) -> AsyncIterator[None]:
-    """The service, ready to answer inside of the block; drained and stopped after it."""
+async def running(
+    settings: Settings, app: Application, health: Health, bounds: Bounds | None = None
+) -> AsyncIterator[None]:
+    """The service, ready to answer inside of the block; drained and stopped after it.
+
+    `bounds` are those of its API. A quarter of all files is for what it opens itself.
+    """
+    most = files() * 5 // 8
+    # Of our own services, a few have all connections.
+    bounds = bounds or Bounds(most, most // 4 if app.rules.peers is None else most)
     clients = ssl.CERT_NONE if app.rules.peers is None else ssl.CERT_REQUIRED
     async with (
         listening(settings, probes(health, app.inside), settings.health_port, tls.server(settings, ssl.CERT_OPTIONAL)),
         app.router.lifespan_context(app),
         operated(settings, app),
-        listening(settings, app, settings.api_port, tls.server(settings, clients)),
+        listening(settings, app, settings.api_port, tls.server(settings, clients), bounds),
     ):
         health.check("service", lambda: None)
         collect_rarely()
@@ -67,18 +75,28 @@ def operated(settings: Settings, app: Application) -> AbstractAsyncContextManage
 
 
 @asynccontextmanager
-async def listening(settings: Settings, app: Application, port: int, context: ssl.SSLContext) -> AsyncIterator[None]:
+async def listening(
+    settings: Settings, app: Application, port: int, context: ssl.SSLContext, bounds: Bounds | None = None
+) -> AsyncIterator[None]:
+    """Without `bounds`, those of a port that few ask at: nobody keeps it from them at another."""
     listener = bound(settings.host, port)
     config = configuration(settings, app, context)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[listener])
+    await server.startup(sockets=[])  # connections are taken by us
+
+    def connection(gone: Callable[[], None]) -> Protocol:
+        return Protocol(config, server.server_state, server.lifespan.state, asyncio.get_running_loop(), gone=gone)
+
+    few = files() // 16
+    acceptor = Acceptor(listener, context, connection, bounds or Bounds(few, few), settings.proxies)
     ticking = asyncio.create_task(server.main_loop(), name=f"{app.title} on {port}")
     try:
         yield
     finally:
         ticking.cancel()
+        acceptor.close()
         await server.shutdown(sockets=[listener])
         if app.access is not None:
             app.access.flush()
@@ -108,7 +126,6 @@ def configuration(settings: Settings, app: Application, context: ssl.SSLContext)
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         ssl_context_factory=lambda _, __: context,

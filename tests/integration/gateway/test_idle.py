@@ -12,6 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 WANTED = int(os.environ.get("HEADRACE_IDLE_CONNECTIONS", "300"))
 AT_ONCE = 50
 OTHER_FILES = 200
+ADDRESSES = 8  # no client may have all connections
 ASKED = b"GET /v1 HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -34,15 +35,18 @@ async def told(reader, writer):
 async def test_beside_many_idle_connections_requests_are_answered(world, many):
     idle, slots = [], asyncio.Semaphore(AT_ONCE)
 
-    async def join():
+    async def join(number):
         async with slots:
-            one = await asyncio.open_connection("127.0.0.1", world.settings.api_port, ssl=world.trust)
+            address = f"127.0.0.{1 + number % ADDRESSES}", 0
+            one = await asyncio.open_connection(
+                "127.0.0.1", world.settings.api_port, ssl=world.trust, local_addr=address
+            )
             idle.append(one)
             assert await told(*one) == 200
 
     try:
         async with asyncio.timeout(30 + many / 50):
-            await asyncio.gather(*(join() for _ in range(many)))
+            await asyncio.gather(*(join(number) for number in range(many)))
         assert len(idle) == many
         found = await asyncio.gather(*(world.ask("GET", "/v1/parcels/on-the-way") for _ in range(20)))
         assert {answer.status for answer in found} == {200}
