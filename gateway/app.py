@@ -21,6 +21,7 @@ from gateway.limiter import PATH, Limiter, quotas
 from gateway.peers import Peers
 from gateway.proxy import Proxy, Services
 from gateway.routes import SIDES, Routes, Side
+from gateway.streams import Streams
 from gateway.upstream import Upstream
 from infra.beside import beside
 from infra.health import Health
@@ -38,9 +39,10 @@ def gateway(
     settings: Settings, health: Health, domains: Mapping[str, Domain], limits: Limits | None = None
 ) -> Application:
     """The gateway of these domains; `settings.services` says where each answers."""
-    services, verifier = known_services(settings, domains, limits or Limits()), Verifier(settings)
+    limits = limits or Limits()
+    services, verifier = known_services(settings, domains, limits), Verifier(settings)
     peers = Peers(settings)
-    limiter = Limiter(quotas(settings), peers)
+    limiter, streams = Limiter(quotas(settings), peers), Streams(limits.streams_each)
     health.check("issuer", verifier.unready)
     health.check("services", lambda: None if services else "no service has an address")
 
@@ -58,7 +60,15 @@ def gateway(
                 await service.close()
 
     where = partial(address_of, proxies=settings.proxies)
-    proxied = partial(Proxy, routes=Routes(domains), services=services, verifier=verifier, limiter=limiter, where=where)
+    proxied = partial(
+        Proxy,
+        routes=Routes(domains),
+        services=services,
+        verifier=verifier,
+        limiter=limiter,
+        streams=streams,
+        where=where,
+    )
 
     def before(app: ASGIApp) -> ASGIApp:
         return Cors(proxied(app), settings.origins) if settings.origins else proxied(app)

@@ -30,12 +30,14 @@ class Limits:
     They wait for `queue_seconds` at most; but only for `crowded_seconds` when there were always some who waited for
     `crowd_seconds` now: what comes faster than it can be done would only become old in the queue.
 
-    `streams` are answers without an end, which have connections of their own.
+    `streams` are answers without an end, which have connections of their own; `streams_each` are those of one principal
+    at all services together.
     """
 
     connections: int = 96
     waiting: int = 512
     streams: int = 1000
+    streams_each: int = 50
     connect_seconds: float = 2.0
     queue_seconds: float = 5.0
     crowd_seconds: float = 0.1

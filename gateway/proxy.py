@@ -17,6 +17,7 @@ from gateway.limiter import Limiter
 from gateway.packing import packed, takes_gzip
 from gateway.passing import Passing
 from gateway.routes import PREFIX, Composed, Routes, Side, Target
+from gateway.streams import Streams
 from gateway.upstream import Upstream
 from infra.oidc import Verifier, authorize
 from infra.web import Problem
@@ -51,10 +52,11 @@ class Proxy:
         services: Services,
         verifier: Verifier,
         limiter: Limiter,
+        streams: Streams,
         where: Where,
     ) -> None:
         self._app, self._routes, self._services, self._verifier = app, routes, services, verifier
-        self._limiter, self._where, self._composer = limiter, where, Composer(services)
+        self._limiter, self._streams, self._where, self._composer = limiter, streams, where, Composer(services)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -91,12 +93,13 @@ class Proxy:
         if scope["method"] == "POST":
             check_content_type(scope)
             body = await (joined(receive) if "body_is_here" in scope else whole(receive))
-        forwarding = self._forward(self._passing(target, scope, headers, body, current()), send)
+        passing = self._passing(target, scope, headers, body, current())
         if target.endless:
             scope["endless"] = True
-            await while_listened_to(receive, forwarding)
+            with self._streams.opened(identity.key):
+                await while_listened_to(receive, self._forward(passing, send))
         else:
-            await forwarding
+            await self._forward(passing, send)
 
     def at_once(self, exchange: Exchange) -> Callable[[], None] | None:
         """Asks a service without a task, if there is nothing that must be waited for but its answer.

@@ -1,10 +1,16 @@
 """Answers without an end: they come as they are made, end with their client, and keep nobody else waiting."""
 
+import asyncio
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import pytest_asyncio
+
+from gateway.app import gateway
+from gateway.instance import Limits
+from infra.health import Health
+from infra.web import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -89,3 +95,52 @@ async def test_streams_are_bounded_and_keep_nobody_waiting(world):
     await world.until(lambda: len(world.read.open) == 1)  # the one of the query, kept for the next
     async with listening(world, HEAD + chunk(EVENT)) as answer:
         assert answer.status == 200
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def narrow(world, settings_of, domains):
+    """A gateway at which nobody may have more than two streams."""
+    settings = settings_of("gateway", oidc_issuer=world.address, services=world.settings.services)
+    async with running(settings, gateway(settings, Health(), domains, Limits(streams_each=2)), Health()):
+        yield f"https://127.0.0.1:{settings.api_port}"
+
+
+async def test_nobody_has_all_streams(world, narrow):
+    async def opened(stack, who, many):
+        """The answers to so many at the same time, which stay open."""
+        world.read.scripts += [(HEAD + chunk(EVENT),)] * many
+        asked = [world.client.get(f"{narrow}{STREAM}", headers=world.bearer(sub=who)) for _ in range(many)]
+        return await asyncio.gather(*map(stack.enter_async_context, asked))
+
+    async with AsyncExitStack() as stack:
+        answers = await opened(stack, "ann", 5)
+        assert sorted(answer.status for answer in answers) == [200, 200, 429, 429, 429]
+        refused = next(answer for answer in answers if answer.status == 429)
+        problem = await refused.json(content_type="application/problem+json")
+        assert (problem["type"], problem["violated-policies"]) == ("/problems/quota-exceeded", ["streams"])
+        assert refused.headers["retry-after"] == "5"
+        assert '"streams";q=2;qu="concurrent-requests"' in refused.headers.getall("ratelimit-policy")
+        assert {answer.status for answer in await opened(stack, "bob", 2)} == {200}
+        world.read.scripts.clear()
+        assert (
+            await world.ask("GET", "/v1/parcels/on-the-way", at=narrow, headers=world.bearer(sub="ann"))
+        ).status == 200
+    for _ in range(3):
+        # Whoever goes away makes room for himself, as soon as it is known, and neither more nor less.
+        await world.until(lambda: len(world.read.open) <= 1)
+        async with AsyncExitStack() as stack:
+            found = await opened(stack, "ann", 3)
+            assert sorted(answer.status for answer in found) == [200, 200, 429]
+            world.read.scripts.clear()
+
+
+@pytest.mark.parametrize(
+    "script", [("abort",), ("close",), (b"nothing\r\n\r\n",), (HEAD, "abort"), (HEAD + chunk(EVENT), "close")]
+)
+async def test_a_stream_that_fails_or_ends_is_not_counted(world, narrow, script):
+    for _ in range(4):
+        world.read.scripts += [script] * 2  # one is asked again for
+        async with world.client.get(f"{narrow}{STREAM}", headers=world.bearer()) as answer:
+            await answer.content.read()
+            assert answer.status in (200, 502)
+        world.read.scripts.clear()
