@@ -14,13 +14,21 @@ NOBODY = "unknown"
 def address_of(scope: Scope, proxies: Sequence[Network]) -> str:
     """The client's address; of IPv6 the network of 64 bits, since one client has all of it."""
     client = scope.get("client")
-    found = parsed(client[0]) if client else None
+    found = client_of(client[0], forwarded(scope) if proxies else "", proxies) if client else None
     if found is None:
         return NOBODY
-    if proxies and trusted(found, proxies):
-        told = b",".join(value for name, value in scope["headers"] if name == FORWARDED)
-        found = farthest(found, told.decode("latin-1"), proxies)
     return str(found) if found.version == 4 else str(IPv6Network((found, 64), strict=False))
+
+
+def forwarded(scope: Scope) -> str:
+    """What proxies say, in the order in which they were met."""
+    return b",".join(value for name, value in scope["headers"] if name == FORWARDED).decode("latin-1")
+
+
+def client_of(host: str, told: str, proxies: Sequence[Network]) -> Address | None:
+    """The address of whom these hosts speak for."""
+    found = parsed(host)
+    return farthest(found, told, proxies) if found is not None and proxies and trusted(found, proxies) else found
 
 
 def farthest(nearest: Address, told: str, proxies: Sequence[Network]) -> Address:

@@ -92,5 +92,5 @@ def application(
     """
     health.check("service", lambda: "starting")
     headers = (NOSNIFF,) if peers is not None else (NOSNIFF, HSTS)
-    rules, access = Rules(peers, body_limit, headers), AccessLog(settings.principal)
+    rules, access = Rules(peers, body_limit, headers), AccessLog(settings.principal, settings.proxies)
     return Application(title, rules, access, before, lifespan=lifespan)

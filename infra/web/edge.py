@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.telemetry import CONTEXT, RequestContext, begin
-from infra.web.access import DURATIONS, AccessLog
+from infra.web.access import DURATIONS, AccessLog, route_of
 from infra.web.cycle import Cycle
 from infra.web.problems import BROKEN, Problem, instance_of
 
@@ -73,10 +73,11 @@ class Edge:
         return self._direct(exchange) if len(cycle.body) <= self._rules.body_limit else None
 
     def ended(self, exchange: "Exchange") -> None:
-        seconds = perf_counter() - exchange.began
-        DURATIONS.record(exchange.scope, exchange.status, seconds)
+        seconds, scope, status = perf_counter() - exchange.began, exchange.scope, exchange.status
+        route = route_of(scope)
+        DURATIONS.record(scope["method"], route, status, seconds)
         if self._access is not None:
-            self._access.record(exchange.scope, exchange.context, exchange.status, seconds)
+            self._access.record(scope, route, exchange.context, status, exchange.size, seconds)
 
     def _begun(self, scope: Scope) -> "Exchange":
         sent, deadline = scope["sent"], None
@@ -139,11 +140,14 @@ def dated(seconds: int) -> tuple[bytes, bytes]:
 
 
 class Exchange:
-    """One request and its answer. `limit` ends what the caller no longer waits for; a beginning answer lifts it."""
+    """One request and its answer, whose body has `size` bytes.
+
+    `limit` ends what the caller no longer waits for; a beginning answer lifts it.
+    """
 
     __slots__ = (
         *("_edge", "_rules", "_seen", "began", "context", "cycle", "limit", "pass_on", "receive"),
-        *("scope", "status"),
+        *("scope", "size", "status"),
     )
     cycle: Cycle
     receive: Receive
@@ -151,7 +155,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, context: RequestContext, rules: Rules, edge: Edge) -> None:
         self.began, self.scope, self.context, self.status = perf_counter(), scope, context, 0
-        self._rules, self._edge, self._seen = rules, edge, 0
+        self._rules, self._edge, self._seen, self.size = rules, edge, 0, 0
         self.limit: asyncio.Timeout | None = None
 
     def admit(self) -> None:
@@ -168,7 +172,7 @@ class Exchange:
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """The whole answer to a request that has no task."""
-        self.status = status
+        self.status, self.size = status, len(body)
         del self.scope["exchange"]  # or it would be garbage that only the collector finds
         try:
             self.cycle.respond(status, self._head(headers), body)
@@ -202,6 +206,8 @@ class Exchange:
             if self.limit is not None:
                 self.limit.reschedule(None)
             message["headers"] = self._head(message.get("headers", ()))
+        elif "body" in message:
+            self.size += len(message["body"])
         return self.pass_on(message)
 
     async def refuse(self, problem: Problem) -> None:

@@ -13,8 +13,9 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from infra.alarm import Alarm
-from infra.telemetry import about, begin
+from infra.telemetry import RequestContext, about, begin
 from infra.turns import turn_of
+from infra.web.access import DURATIONS, UNMATCHED
 from infra.web.cycle import STATUS_LINE, Cycle
 from infra.web.problems import Problem
 
@@ -28,6 +29,7 @@ MOST_WAITING = 16  # requests that were sent before the answer to an earlier one
 ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 VERSIONS = frozenset({"1.0", "1.1"})
 TOO_LARGE = (431, "request-header-fields-too-large", "the head of the request is too large")
+TOO_LATE = (408, "request-timeout", "the head did not come to its end")
 MALFORMED = (400, "bad-request", "this is not a valid HTTP request")
 
 
@@ -52,9 +54,10 @@ class Protocol(HttpToolsProtocol):
         self.peer = common_name(transport.get_extra_info("peercert"))
         self._head, self._before, self._in_head, self._discarded = 0, 0, True, 0
         self._refusal, self._full = MALFORMED, False
+        self.url, self.headers = b"", []
         self._unstarted: Cycle | None = None
         self._at_once = self.app.at_once
-        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._too_late)
+        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._head_too_late)
         self._idle = Alarm(self.loop, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -94,7 +97,15 @@ class Protocol(HttpToolsProtocol):
             self._refusal = TOO_LARGE
             self.send_400_response("")
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_late)
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._head_too_late)
+
+    def _head_too_late(self) -> None:
+        """Who has begun to ask is told; but not in the place of an answer that he still waits for."""
+        if self._head and (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self._refusal = TOO_LATE
+            self.send_400_response("")
+        else:
+            self._too_late()
 
     def _too_late(self) -> None:
         self._turn.flush()
@@ -223,10 +234,25 @@ class Protocol(HttpToolsProtocol):
             told = {"connection": "close", "x-request-id": context.request_id, "date": formatdate(usegmt=True)}
             problem = Problem(status, slug, detail, headers=told)
             body = problem.body("")
+        self._record(context, status, len(body))
         head = b"".join(name + b": " + value + b"\r\n" for name, value in problem.head(len(body))) + b"\r\n"
         self._turn.flush()
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+    def _record(self, context: RequestContext, status: int, size: int) -> None:
+        """What is known of a request that was refused at its head."""
+        known, url, headers = self._in_head and self.url != b"", self.url, self.headers
+        scope: dict[str, Any] = {
+            "method": self.parser.get_method().decode("ascii") if known else "",
+            "raw_path": url.partition(b"?")[0] if known else b"",
+            "client": self.client,
+            "headers": headers if known else [],
+            "sent": dict(headers) if known else {},
+        }
+        DURATIONS.record(scope["method"], UNMATCHED, status, 0.0)
+        if (access := self.app.access) is not None:
+            access.record(scope, UNMATCHED, context, status, size, 0.0)
 
 
 def size_of(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:

@@ -379,6 +379,66 @@ async def test_the_access_log_has_one_line_for_each_request(inside, say, capfd):
     assert "s3cret" not in json.dumps(lines)
 
 
+@pytest.fixture
+def logged(inside, capfd):
+    """The access lines that are new, when there are so many: who has an answer may know it before they are written."""
+    inside.app.access.flush()
+    capfd.readouterr()
+
+    async def logged(many):
+        found = []
+        async with asyncio.timeout(5):
+            while len(found) < many:
+                await asyncio.sleep(0)
+                inside.app.access.flush()
+                found += [json.loads(line) for line in capfd.readouterr().err.splitlines() if '"access"' in line]
+        return found
+
+    return logged
+
+
+async def test_the_access_log_says_who_asked_for_what_and_how_much_came_of_it(say, logged):
+    agent = b"a" * 190 + b'"\xff' + b"b" * 100
+    for ask, size in ((b"GET /quick", 5), (b"HEAD /openapi.json", 0), (b"POST /typed/7", None), (b"GET /trickle", 8)):
+        answer = await say(ask + b" HTTP/1.1\r\nhost: x\r\nuser-agent: " + agent + b"\r\n" + LAST)
+        [line] = await logged(1)
+        expected = len(answer.partition(b"\r\n\r\n")[2]) if size is None else size
+        assert line["http"]["response"]["body"]["bytes"] == expected
+        assert line["client"] == {"ip": "127.0.0.1"}
+        assert line["user_agent"] == {"original": "a" * 190 + '"\xff' + "b" * 8}
+    await say(b"POST /typed/7 HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n" + LAST)
+    await say(b"GET /s3cret HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 192.0.2.1\r\n" + LAST)
+    lines = await logged(2)
+    assert [line["labels"]["http_route"] for line in lines] == ["/typed/{id}", "unmatched"]
+    assert lines[1]["client"] == {"ip": "127.0.0.1"}
+    assert "user_agent" not in lines[1]
+
+
+async def test_what_is_refused_at_its_head_leaves_a_line_too(say, logged, monkeypatch):
+    monkeypatch.setattr("infra.web.protocol.HEAD_SECONDS", 0.2)
+    for sent, status, path in (
+        (b"garbage\r\n\r\n", 400, ""),
+        (GET + b" folded: no\r\n\r\n", 400, "/quick"),
+        (GET + b"x: " + b"y" * HEAD_LIMIT + b"\r\n" + LAST, 431, "/quick"),
+        (b"POST /body?s3cret HTTP/1.1\r\nhost: x\r\nuser-agent: slow\r\nx: ", 408, "/body"),
+    ):
+        answer = await say(sent)
+        assert problem(answer)["status"] == status
+        [line] = await logged(1)
+        assert (line["http"]["response"]["status_code"], line["url"]["path"]) == (status, path)
+        assert line["http"]["request"]["id"] == problem(answer)["request_id"]
+        assert line["client"] == {"ip": "127.0.0.1"}
+    assert line["http"]["request"]["method"] == "POST"
+    assert line["user_agent"] == {"original": "slow"}
+
+
+async def test_who_says_nothing_leaves_no_line(say, logged, monkeypatch):
+    monkeypatch.setattr("infra.web.protocol.HEAD_SECONDS", 0.2)
+    assert await say() == b""
+    await say(GET + LAST)
+    assert [line["url"]["path"] for line in await logged(1)] == ["/quick"]
+
+
 async def test_what_clients_send_makes_no_new_measurements(say):
     await say(GET + LAST)
 

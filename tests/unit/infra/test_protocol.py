@@ -39,6 +39,8 @@ class Wire(asyncio.Transport):
 class Answering:
     """Answers each request, and does something before the loop's turn is over."""
 
+    access = None
+
     def __init__(self, then):
         self.then, self.answered = then, asyncio.Event()
 
@@ -225,3 +227,10 @@ async def test_who_offers_another_protocol_is_answered_in_this_one_and_nothing_i
     await asyncio.sleep(0)
     assert b"".join(wire.sent).count(b"HTTP/1.1 200 OK") == 3
     assert caplog.messages == []
+
+
+async def test_who_still_waits_for_an_answer_gets_no_other_in_its_place(wire):
+    protocol = connected(wire, Answering(lambda: None))
+    protocol.data_received(ASKED + ASKED[:10])
+    protocol._head_too_late()
+    assert (wire.sent, wire.closed) == ([], True)
