@@ -84,7 +84,7 @@ PROBLEMS = {
     ),
     "rebuild-refused": Kind("Rebuild refused", "The view can't be rebuilt now; the live one is untouched."),
     "refused": Kind("Refused", "The business says no; `code` says why and never changes."),
-    "request-timeout": Kind("Request not complete", "The body did not come to its end in time."),
+    "request-timeout": Kind("Request not complete", "The head or the body did not come to its end in time."),
     "request-header-fields-too-large": Kind("Headers too large", "The head of the request is larger than we take."),
     "request-in-progress": Kind(
         "Request in progress", "The first request with this `Idempotency-Key` is still in work; yours gets its answer."
