@@ -197,7 +197,7 @@ async def test_only_listed_answer_headers_come_back(world):
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 304, 400, 404, 409, 412, 422, 428, 500, 503])
 async def test_the_status_of_the_service_is_passed_on(world, status):
     world.read.answers.append(Response(None if status in (204, 304) else b"x", status, {"etag": '"1"'}))
-    answer = await world.ask("GET", "/v1/parcels/on-the-way")
+    answer = await world.ask("GET", "/v1/parcels/on-the-way", headers={"accept-encoding": "identity"})
     assert (answer.status, answer.headers["etag"]) == (status, '"1"')
 
 

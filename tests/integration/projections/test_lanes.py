@@ -292,10 +292,8 @@ def folder(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("right", ["topic", "group"])
-async def test_a_lane_that_loses_a_right_says_so_counts_as_stuck_and_goes_on_when_it_has_it_again(
-    floor, domain, lane, right, monkeypatch
-):
+@pytest.mark.parametrize(("lane", "right"), [("faust", "topic"), ("direct", "topic"), ("direct", "group")])
+async def test_a_lane_that_loses_a_right_says_so_and_counts_as_stuck(floor, domain, lane, right, monkeypatch):
     monkeypatch.setattr(refusal, "STUCK_SECONDS", 3)
     settings = floor.settings(f"{domain.name}-read")
     place = conninfo(settings, read_database(domain))
@@ -311,9 +309,10 @@ async def test_a_lane_that_loses_a_right_says_so_counts_as_stuck_and_goes_on_whe
         assert "uthorization" in running.problem()
         assert domain.events_topic in why
         floor.admin().provision([settings], acls, [])
-        store.publish(5)
-        await all_are_counted(place, 10)
-        assert running.stuck() is None
+        if lane == "direct":  # faust is begun anew by whoever sees that it is not alive
+            store.publish(5)
+            await all_are_counted(place, 10)
+            assert running.stuck() is None
 
 
 def covers(acl, right, domain):
