@@ -163,14 +163,15 @@ async def asked_for(request: Request, identity: Identity, owner: str | None) -> 
 
 def expected(request: Request) -> Demand:
     """The version that the caller demands. If-Match compares strongly, so a weak tag never matches."""
-    match, none_match = ", ".join(request.headers.getlist("if-match")).strip(), request.headers.get("if-none-match")
-    if match and none_match is not None:
+    given, none_match = request.headers.getlist("if-match"), request.headers.get("if-none-match")
+    match = ", ".join(given).strip()
+    if given and none_match is not None:
         raise Problem(400, "invalid-precondition", "If-Match and If-None-Match exclude each other")
     if none_match is not None:
         if none_match.strip() != "*":
             raise Problem(400, "invalid-precondition", "If-None-Match of a command is *")
         return NoStream()
-    if not match:
+    if not given:
         return AnyVersion()
     if (tag := ETAG.fullmatch(match)) is not None:
         return Exactly(int(tag[1]))
