@@ -88,7 +88,8 @@ def strangers(number, passed):
         "a header twice": Stranger(where, good.key, good.value, [*good.headers, *good.headers]),
         "no id": Stranger(where, good.key, without_id(good.value), good.headers),
         "spoofed headers": Stranger(where, good.key, good.value, spoofed),
-        "a gap in its sequence": event(number, version=7),
+        # Known by its position: one that is free in its partition would be folded, and found by verification.
+        "a gap in its stream, at a position that was passed": event(number, version=7),
         "a position that was passed": event(number, position=passed),
         "a position from the future": event(number, position=2**61),
         "another domain": event(number, type="accounts.Opened.v1", stream="accounts"),
