@@ -24,6 +24,7 @@ from eventstore.records import (
     Appended,
     BareEvent,
     Condition,
+    DetachedEnd,
     Exactly,
     Expected,
     IdempotencyKey,
@@ -154,6 +155,10 @@ class MemoryStore:
     async def read_bare(self, *, after: int = 0, limit: int = 1000) -> Sequence[BareEvent]:
         found = await self.read_log(after=after, limit=limit)
         return [BareEvent(one.position, one.stream, one.version, one.type, one.time, one.data) for one in found]
+
+    async def detached_ends(self, *, after: int = 0, limit: int = 1000) -> Sequence[DetachedEnd]:
+        del after, limit
+        return []  # it has no ranges
 
     async def read_from_snapshot(
         self, stream: str, type: str, *, limit: int = 1000

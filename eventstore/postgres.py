@@ -30,6 +30,7 @@ from eventstore.records import (
     Appended,
     BareEvent,
     Condition,
+    DetachedEnd,
     IdempotencyKey,
     RecordedEvent,
     Selection,
@@ -43,6 +44,7 @@ EXPIRE_KEYS = sql.statement("expire_keys")
 READ_STREAM = sql.statement("read_stream")
 READ_STREAM_BACKWARD = sql.statement("read_stream_backward")
 READ_BARE = sql.statement("read_bare")
+DETACHED_ENDS = sql.statement("detached_ends")
 READ_FROM_SNAPSHOTS = sql.statement("read_from_snapshots")
 KEEP_SNAPSHOT = sql.statement("keep_snapshot")
 HEAD = sql.statement("head")
@@ -149,6 +151,10 @@ class PostgresStore:
     async def read_bare(self, *, after: int = 0, limit: int = 1000) -> Sequence[BareEvent]:
         bounds: dict[str, object] = {"after": bounded(after), "limit": page(limit)}
         return [BareEvent(*row) for row in await self._readers.fetch(READ_BARE, bounds)]
+
+    async def detached_ends(self, *, after: int = 0, limit: int = 1000) -> Sequence[DetachedEnd]:
+        bounds: dict[str, object] = {"after": bounded(after), "limit": page(limit)}
+        return [DetachedEnd(*row) for row in await self._readers.fetch(DETACHED_ENDS, bounds)]
 
     async def read_from_snapshot(self, stream: str, type: str, *, limit: int = 1000) -> FromSnapshot:
         check_stream(stream)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from msgspec import Struct, field
@@ -61,6 +62,13 @@ class BareEvent(Struct, frozen=True, gc=False):
     type: str
     time: datetime
     data: bytes
+
+
+class DetachedEnd(NamedTuple):
+    """The last event that a stream has in a range that was taken out of the database."""
+
+    stream: str
+    position: int
 
 
 @dataclass(frozen=True, slots=True)

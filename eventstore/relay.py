@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from eventstore.cloudevents import encode
-from eventstore.errors import EventStoreError, LogBroken
+from eventstore.errors import EventsDetached, EventStoreError, LogBroken
 from eventstore.lead import Lead, while_leading
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
@@ -17,6 +17,7 @@ from infra.partitions import partition_of
 log = logging.getLogger(__name__)
 
 FIRST_PAGE, PAGE = 250, 2000
+ENDS_PAGE = 10_000
 PAGE_BYTES = 8 * 1024 * 1024
 AHEAD = 1  # pages
 IN_FLIGHT = (1 + AHEAD) * PAGE
@@ -77,7 +78,7 @@ class Relay:
         # Whoever led before us can have sent only what the store has by now.
         inherited = await self._store.head()
         tails = await self._topic.tails(self._genuine)
-        self.position = min(tails)
+        self.position = await self._begins(tails)
         self.leading, self._problem = True, None
         sending = deque[asyncio.Task[int]]()
         reading: asyncio.Task[Sequence[RecordedEvent]] | None = None
@@ -117,6 +118,21 @@ class Relay:
                 task.cancel()
             await asyncio.gather(*begun, return_exceptions=True)
 
+    async def _begins(self, tails: Sequence[int]) -> int:
+        """The position after which to read: what was taken out of the database is passed over if the topic has it all.
+
+        Where it lacks some of it, reading says what must be brought back.
+        """
+        after = min(tails)
+        while ends := await self._store.detached_ends(after=after, limit=ENDS_PAGE):
+            if any(end.position > tails[self._partition(end.stream)] for end in ends):
+                return min(tails)
+            after = ends[-1].position
+        return after
+
+    def _partition(self, stream: str) -> int:
+        return partition_of(stream.encode(), self._topic.partitions)
+
     async def _settled(self, tails: Sequence[int]) -> Sequence[int]:
         """The tails when they stand still."""
         while True:
@@ -146,7 +162,7 @@ class Relay:
         """The records of those events that their partition does not have."""
         placed: list[Placed] = []
         for number, event in enumerate(events, 1):
-            partition = partition_of(event.stream.encode(), self._topic.partitions)
+            partition = self._partition(event.stream)
             if event.position > tails[partition]:
                 placed.append((partition, encode(event, self._source)))
             if number % ENCODED_AT_ONCE == 0:
@@ -155,7 +171,12 @@ class Relay:
 
     async def _genuine(self, event: RecordedEvent) -> bool:
         """Whether the store has this event: a foreign record must not make us skip anything."""
-        stored = await self._store.read_log(after=event.position - 1, limit=1)
+        try:
+            stored = await self._store.read_log(after=event.position - 1, limit=1)
+        except EventsDetached:
+            # The last record of a partition is the last event of its stream; more is not kept of what was taken out.
+            ends = await self._store.detached_ends(after=event.position - 1, limit=1)
+            return list(ends) == [(event.stream, event.position)]
         return bool(stored) and (stored[0].position, stored[0].id) == (event.position, event.id)
 
 

@@ -10,6 +10,7 @@ from eventstore.records import (
     Appended,
     BareEvent,
     Condition,
+    DetachedEnd,
     IdempotencyKey,
     RecordedEvent,
     Selection,
@@ -75,6 +76,12 @@ class EventStore(Protocol):
 
     async def keep_snapshot(self, snapshot: Snapshot) -> None:
         """Keeps it instead of older ones of its stream. Snapshots may be lost, or deleted, at any time."""
+
+    async def detached_ends(self, *, after: int = 0, limit: int = 1000) -> Sequence[DetachedEnd]:
+        """Where streams end in the ranges that were taken out, with `position > after`, in position order.
+
+        The last of them is where the log that is there begins.
+        """
 
     async def head(self) -> int:
         """The position of the last event, 0 for an empty store."""

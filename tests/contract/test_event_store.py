@@ -277,6 +277,7 @@ async def test_the_log_is_read_in_pages(store):
     assert [astuple(e) for e in await store.read_bare()] == bare
     assert [e.position for e in await store.read_bare(after=4, limit=3)] == [5, 6, 7]
     assert list(await store.read_bare(after=10)) == list(await store.read_bare(limit=0)) == []
+    assert list(await store.detached_ends()) == [], "nothing was taken out"
 
 
 async def test_a_stream_is_read_from_its_newest_snapshot_of_a_type(store):

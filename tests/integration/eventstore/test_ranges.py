@@ -21,6 +21,8 @@ from eventstore.migrate import Roles, connect, migrate
 from eventstore.postgres import PostgresStore
 from eventstore.ranges.moving import Mover, WholeLedger, ranges
 from eventstore.records import Any, Append, Exactly, NewEvent, Selection
+from eventstore.relay import Relay
+from eventstore.topic import MemoryTopic
 from infra.notes import Keys, Signer
 
 SIZE, STREAMS = 100, 7
@@ -37,12 +39,12 @@ def small(bare):
     return bare
 
 
-async def filled(store, events):
+async def filled(store, events, streams=STREAMS):
     moment = datetime.now(UTC)
     head = await store.head()
     for first in range(head, head + events, 10):
         appends = [
-            Append(f"crash-{n % STREAMS}", [NewEvent("crash.X.v1", b'{"n":%d}' % n, moment)], Any())
+            Append(f"crash-{n % streams}", [NewEvent("crash.X.v1", b'{"n":%d}' % n, moment)], Any())
             for n in range(first, min(first + 10, head + events))
         ]
         await asyncio.gather(*map(store.append, appends))
@@ -69,6 +71,23 @@ async def sealed(place, store):
     async with sealing(place, store) as sealer:
         head = await store.head()
         assert await sealer.watch.wait_beyond(head - 1, 20) >= head
+
+
+@asynccontextmanager
+async def relaying(store, topic):
+    relay = Relay(store, topic, Alone(), "/crash")
+    task = asyncio.create_task(relay.run())
+    try:
+        yield relay
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def until(holds):
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110  # the relay tells nobody
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -243,3 +262,28 @@ async def test_what_is_not_as_it_was_sealed_neither_goes_nor_comes(small, tmp_pa
             fault = (await verdict(small, moved)).fault
             assert fault is not None
             assert fault.position == 143
+
+
+async def test_a_relay_begins_where_the_topic_has_all_that_was_detached(small, tmp_path):
+    topic, lacking = MemoryTopic(16), MemoryTopic(16)
+    async with PostgresStore.open(small.writer) as store, moving(small) as mover:
+        await filled(store, SIZE)
+        await filled(store, SIZE + 20, streams=1)
+        async with relaying(store, topic) as relay:
+            await until(lambda: relay.position == 2 * SIZE + 20)
+        lacking.records = [[*records] for records in topic.records]
+        lost = next(records for records in lacking.records if b"crash-3" in {record.key for record in records})
+        del lost[-1]
+        await sealed(small, store)
+        await mover.detach(tmp_path, "crash", 2 * SIZE + 1)
+
+        event = NewEvent("crash.X.v1", b"{}", datetime.now(UTC))
+        async with relaying(store, topic) as relay:
+            await until(lambda: relay.leading)
+            await store.append(Append("crash-3", [event], Any()))
+            await until(lambda: relay.position == 2 * SIZE + 21)
+        assert sum(map(len, topic.records)) == 2 * SIZE + 21, "each event once"
+
+        async with relaying(store, lacking) as relay:
+            await until(lambda: "are detached" in (relay.problem() or ""))
+        assert sum(map(len, lacking.records)) == 2 * SIZE + 19, "what comes later does not overtake what is missing"
