@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import structs
 from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from domains.access import check_owner
 from domains.aggregates import PAGE, Aggregates, Folded, Policy
@@ -82,7 +82,8 @@ class Handler:
 
         Raises `UnknownCommand`, `InvalidCommand`, `NotYours`, `Refused` and the store's errors.
 
-        A command that changes nothing is answered with where the stream stands. When nobody demanded a version
+        A command that changes nothing is answered with where the stream stands. What the business refused under a key
+        stays refused under it, whatever has happened since. When nobody demanded a version
         and another writer was faster, it is decided again upon the new state, in its turn; who loses even then, against
         other processes, is told to come again (`StoreBusy`), and never that a version was wrong.
         """
@@ -91,8 +92,12 @@ class Handler:
             # Who was forgotten has a new key by now: under that, what was said before would outlive the old one.
             raise Refused(*FORGOTTEN)
         key = idempotency(request, used)
-        if (begun := await self._begin(request, command, key)) is not None:
-            return begun
+        appended = await self._begin(request, command, key) or await self._in_turn(request, command, key)
+        if appended.refusal is not None:
+            raise Refused(**from_json(appended.refusal))
+        return appended
+
+    async def _in_turn(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended:
         stream = self._domain.stream(request.id)
         if stream not in self._turns:
             with suppress(Raced):
@@ -113,6 +118,9 @@ class Handler:
                 return answered
             if isinstance(error, WrongExpectedVersion) and request.expected in (ANY_VERSION, THERE) and raced(error):
                 raise Raced(str(error)) from None
+            if isinstance(error, Refused) and key is not None:
+                told = to_json({"code": error.code, "detail": error.detail})
+                return await self._store.refuse(key, self._domain.stream(request.id), told)
             raise
 
     async def check_owner(self, stream: str, owner: str | None) -> None:

@@ -21,7 +21,7 @@ class First:
 
 
 class Repeats:
-    """Gives all who ask the same at once the answer of the first, in one process; between processes the store does."""
+    """Gives all who ask the same at once the answer of the first, in one process; else the store does."""
 
     def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
         self._patience, self._going = patience, dict[str, First]()

@@ -60,6 +60,14 @@ def check_together(appends: Sequence[Append], condition: Condition | None, idemp
         check_condition(condition)
 
 
+def check_refusal(key: IdempotencyKey, stream: str, refusal: bytes) -> None:
+    """Raise `InvalidEvent` for what can't be kept."""
+    check_key(key)
+    check_stream(stream)
+    if len(refusal) > EVENT_BYTES:
+        raise InvalidEvent(f"a refusal of {len(refusal)} bytes, at most {EVENT_BYTES} are kept")
+
+
 def check_condition(condition: Condition) -> None:
     if not 0 < len(condition.none_of) <= SELECTIONS:
         raise InvalidEvent(f"{len(condition.none_of)} selections in a condition, 1 to {SELECTIONS} are accepted")

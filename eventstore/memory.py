@@ -11,6 +11,7 @@ from eventstore.errors import ConditionFailed, IdempotencyConflict, WrongExpecte
 from eventstore.limits import (
     check,
     check_key,
+    check_refusal,
     check_selection,
     check_snapshot,
     check_stream,
@@ -117,6 +118,12 @@ class MemoryStore:
     async def answered(self, key: IdempotencyKey) -> Appended | None:
         check_key(key)
         return self._answer(key)
+
+    async def refuse(self, key: IdempotencyKey, stream: str, refusal: bytes) -> Appended:
+        check_refusal(key, stream, refusal)
+        refused = Appended(stream, 0, 0, repeated=True, refusal=refusal)
+        self._answers.setdefault(key.key, (key.fingerprint, refused, datetime.now(UTC)))
+        return self._answer(key) or refused
 
     async def expire_keys(self, older_than: timedelta) -> int:
         latest = datetime.now(UTC) - older_than

@@ -17,6 +17,7 @@ from eventstore.limits import (
     VERSIONS,
     check,
     check_key,
+    check_refusal,
     check_selection,
     check_snapshot,
     check_stream,
@@ -37,7 +38,7 @@ from eventstore.records import (
     Snapshot,
 )
 from eventstore.selecting import bounded, selected
-from eventstore.session import ANSWERED, PostgresSession
+from eventstore.session import ANSWERED, PostgresSession, answered
 from eventstore.watch import HeadWatch, Listener
 
 EXPIRE_KEYS = sql.statement("expire_keys")
@@ -48,6 +49,7 @@ DETACHED_ENDS = sql.statement("detached_ends")
 READ_FROM_SNAPSHOTS = sql.statement("read_from_snapshots")
 KEEP_SNAPSHOT = sql.statement("keep_snapshot")
 HEAD = sql.statement("head")
+REFUSE = sql.statement("refuse")
 PAGE = 10_000
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 VERSION = attrgetter("version")
@@ -63,7 +65,7 @@ class PostgresStore:
     def __init__(self, conninfo: str, limits: Limits | None = None) -> None:
         self._watch = HeadWatch()
         self._readers = Readers(conninfo)
-        self._from_snapshots = Joint(self._read_from_snapshots)
+        self._from_snapshots, self._refusals = Joint(self._read_from_snapshots), Joint(self._refuse)
         self._listener = Listener(conninfo, self._watch, self.head)
         self._committer = GroupCommitter(lambda: PostgresSession.connect(conninfo), limits, self._watch.rise)
 
@@ -91,7 +93,7 @@ class PostgresStore:
 
     async def append(self, append: Append) -> Appended:
         check(append)
-        return await self._committer.append(Command.of(append))
+        return await self._answer(await self._committer.append(Command.of(append)), append.idempotency)
 
     async def append_together(
         self,
@@ -101,15 +103,33 @@ class PostgresStore:
         idempotency: IdempotencyKey | None = None,
     ) -> Appended:
         check_together(appends, condition, idempotency)
-        return await self._committer.append(Command.together(appends, condition, idempotency))
+        appended = await self._committer.append(Command.together(appends, condition, idempotency))
+        return await self._answer(appended, idempotency)
 
     async def answered(self, key: IdempotencyKey) -> Appended | None:
         check_key(key)
-        for fingerprint, stream, version, position in await self._readers.fetch(ANSWERED, {"key": key.key}):
-            if fingerprint != key.fingerprint:
+        for row in await self._readers.fetch(ANSWERED, {"key": key.key}):
+            if row[0] != key.fingerprint:
                 raise IdempotencyConflict(key.key)
-            return Appended(stream, version, position, repeated=True)
+            return answered(row, repeated=True)
         return None
+
+    async def refuse(self, key: IdempotencyKey, stream: str, refusal: bytes) -> Appended:
+        check_refusal(key, stream, refusal)
+        await self._refusals.answer((key, stream, refusal))
+        return await self.answered(key) or await self.refuse(key, stream, refusal)
+
+    async def _refuse(self, refusals: Sequence[tuple[IdempotencyKey, str, bytes]]) -> Sequence[None]:
+        keys, streams, told = zip(*refusals, strict=True)
+        bound = {"keys": [key.key for key in keys], "fingerprints": [key.fingerprint for key in keys]}
+        await self._readers.fetch(REFUSE, {**bound, "streams": [*streams], "refusals": [*told]})
+        return [None] * len(refusals)
+
+    async def _answer(self, appended: Appended, key: IdempotencyKey | None) -> Appended:
+        """The same, or the refusal that an append has found under its key."""
+        if appended.position >= 0 or key is None:
+            return appended
+        return await self.answered(key) or appended
 
     async def expire_keys(self, older_than: timedelta) -> int:
         gone = 0

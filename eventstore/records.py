@@ -147,10 +147,11 @@ class Appended(Struct, frozen=True):
     """The answer: where the stream now stands, and the position of its last event.
 
     `repeated` says that the same command had been recorded before and this is the answer it got then.
-    `version` is 0 and `position` is 0 for a stream without events.
+    `version` is 0 and `position` is 0 for a stream without events. `refusal` is what was kept when it was refused.
     """
 
     stream: str
     version: int
     position: int
     repeated: bool = False
+    refusal: bytes | None = None

@@ -171,8 +171,7 @@ class PostgresSession:
         row = await self._one(ANSWERED, key=key.key)
         if row is None:
             return None
-        fingerprint, *stands = row
-        return Appended(*stands) if fingerprint == key.fingerprint else IdempotencyConflict(key.key)
+        return answered(row) if row[0] == key.fingerprint else IdempotencyConflict(key.key)
 
     async def fence(self, lost: Backend) -> bool:
         row = await self._one(FENCE, pid=lost.pid, started=lost.started, milliseconds=FENCE_MILLISECONDS)
@@ -189,6 +188,12 @@ class PostgresSession:
 
     async def close(self) -> None:
         await self._connection.close()
+
+
+def answered(row: Sequence[Anything], *, repeated: bool = False) -> Appended:
+    """The answer that a row of the keys holds."""
+    _, stream, version, position, refusal = row
+    return Appended(stream, version, position, repeated, refusal)
 
 
 def encoded(

@@ -40,6 +40,11 @@ class EventStore(Protocol):
     async def answered(self, key: IdempotencyKey) -> Appended | None:
         """The answer given to this key before, or None. Raises `IdempotencyConflict` for another fingerprint."""
 
+    async def refuse(self, key: IdempotencyKey, stream: str, refusal: bytes) -> Appended:
+        """Keeps a refusal as the answer to this key, so that every append with it gets that; or the answer that it has.
+
+        Raises `IdempotencyConflict` and `StoreUnavailable`."""
+
     async def expire_keys(self, older_than: timedelta) -> int:
         """Forgets idempotency keys, and their answers, that are older; how many. What they did stays."""
 

@@ -112,6 +112,19 @@ async def test_a_command_is_recorded_and_answered_with_where_it_stands(doors):
     assert (event["type"], event["actor"], event["data"]["total"]) == ("orders.OrderPlaced.v1", "ann", "15.30")
 
 
+async def test_a_repeat_gets_the_refusal_of_the_first_whatever_has_happened_since(doors):
+    cancel = {"cancelled_at": "2010-12-02T00:00:00Z"}
+    once = {"idempotency-key": '"refused-once"'}
+    status, _, first = await doors.call("POST", "/v1/orders/1/cancel", cancel, **once)
+    assert (status, first["type"], first["code"]) == (409, "/problems/refused", "unknown-order")
+    await doors.call("POST", "/v1/orders/1/place", PLACE)
+    status, _, again = await doors.call("POST", "/v1/orders/1/cancel", cancel, **once)
+    assert (status, {**again, "request_id": first["request_id"]}) == (409, first)
+    status, _, problem = await doors.call("POST", "/v1/orders/1/place", PLACE, **once)
+    assert (status, problem["type"]) == (422, "/problems/idempotency-conflict")
+    assert (await doors.call("POST", "/v1/orders/1/cancel", cancel, **{"idempotency-key": '"anew"'}))[0] == 201
+
+
 async def test_a_version_that_is_stale_is_refused(doors):
     await doors.call("POST", "/v1/orders/1/place", PLACE, **{"if-none-match": "*"})
     cancel = {"cancelled_at": "2010-12-02T00:00:00Z"}

@@ -136,6 +136,31 @@ async def test_the_business_says_no_with_a_code_and_nothing_is_recorded(handler,
     assert await store.head() == 0
 
 
+async def test_what_was_refused_under_a_key_stays_refused_under_it(handler):
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            await handler.handle(cancel(idempotency_key="k"))
+        assert refused.value.code == "unknown-order"
+        await handler.handle(place())
+    with pytest.raises(IdempotencyConflict):
+        await handler.handle(place(idempotency_key="k"))
+    assert (await handler.handle(cancel(idempotency_key="another"))).version == 2
+
+
+async def test_a_refusal_without_a_key_is_of_today(handler):
+    with pytest.raises(Refused):
+        await handler.handle(cancel())
+    await handler.handle(place())
+    assert (await handler.handle(cancel())).version == 2
+
+
+async def test_what_had_a_wrong_version_was_never_begun_and_may_come_again_under_its_key(handler):
+    await handler.handle(place())
+    with pytest.raises(WrongExpectedVersion):
+        await handler.handle(cancel(expected=Exactly(3), idempotency_key="k"))
+    assert (await handler.handle(cancel(expected=Exactly(1), idempotency_key="k"))).version == 2
+
+
 async def test_an_unknown_command_is_named(handler):
     with pytest.raises(UnknownCommand, match="'teleport'"):
         await handler.handle(Request("536365", "teleport", b"{}"))

@@ -50,7 +50,7 @@ async def test_all_get_the_answer_of_the_first():
     assert work.begun == 1
 
 
-async def test_a_refusal_is_an_answer_too_and_a_later_repeat_is_decided_anew():
+async def test_a_refusal_is_an_answer_too_and_a_later_repeat_asks_again():
     repeats, work = Repeats(), Work(Problem(409, "refused", "no"), DONE)
     tasks = await begun(work, *(repeats.once(ASKED, work) for _ in range(3)))
     work.may_end.set()
