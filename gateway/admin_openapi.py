@@ -41,6 +41,7 @@ STATES = {
                 state={"enum": ["well", "failing", "set aside"]},
                 failures=NUMBER,
                 asked_again_in=SECONDS,
+                unready=MAYBE,
                 requests=NUMBER,
                 streams=NUMBER,
             ),

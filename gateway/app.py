@@ -20,6 +20,7 @@ from gateway.instance import Limits
 from gateway.limiter import PATH, Limiter, quotas
 from gateway.peers import Peers
 from gateway.proxy import Proxy, Services
+from gateway.readiness import Watch
 from gateway.routes import SIDES, Routes, Side
 from gateway.streams import Streams
 from gateway.upstream import Upstream
@@ -50,8 +51,10 @@ def gateway(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await peers.find()
         try:
+            watches = {f"readiness of {one.authority.decode()}": Watch(one).run() for one in services.values()}
             async with beside(
-                health, {"issuer keys": verifier.load_as_soon_as_possible(), "gateway processes": peers.look()}
+                health,
+                {"issuer keys": verifier.load_as_soon_as_possible(), "gateway processes": peers.look(), **watches},
             ):
                 yield
         finally:

@@ -58,6 +58,7 @@ class Instance:
         self._idle: deque[Connection] = deque()
         self._closed = False
         self._crowded_since, self._unwell_until = inf, 0.0
+        self.unready: str | None = None
         self._running, self._queue = 0, deque[asyncio.Future[None]]()
         # After a restart all streams come back at once; their handshakes must not look like an instance that is dead.
         self._opening = asyncio.Semaphore(OPENING)
@@ -114,11 +115,21 @@ class Instance:
         """Whether it has not said of itself lately that it can't answer."""
         return moment >= self._unwell_until
 
+    def says(self, unready: str | None) -> None:
+        """Takes note of why it is not ready; None if it is. No request goes there while another is ready."""
+        if unready == self.unready:
+            return
+        if unready is not None:
+            log.warning("%s at %s:%s is not ready: %s", self._name, *self.place, unready)
+        else:
+            log.info("%s at %s:%s is ready again", self._name, *self.place)
+        self.unready, self._unwell_until = unready, 0.0 if unready is None else inf
+
     def _noted(self, connection: Connection) -> None:
         """An answer is no failure, but others are asked first when it says that it can't: such answers come fast."""
         self.breaker.succeeded()
         if connection.status in UNWELL:
-            self._unwell_until = now() + UNWELL_SECONDS
+            self._unwell_until = max(self._unwell_until, now() + UNWELL_SECONDS)
 
     def release(self, connection: Connection, *, endless: bool = False) -> None:
         if connection.complete and connection.reusable and not self._closed:
@@ -140,6 +151,7 @@ class Instance:
         return {
             "address": f"https://{f'[{host}]' if ':' in host else host}:{port}",
             **self.breaker.told(now()),
+            "unready": self.unready,
             "requests": self.load,
             "streams": self.streams,
         }
@@ -231,14 +243,18 @@ class Instance:
             self._idle.pop().close()
         return bool(self._idle)
 
-    async def _connect(self, deadline: float) -> Connection:
+    async def connected(self) -> Connection:
+        """A new connection, of which nobody else knows. Raises `OSError`."""
         host, port = self.place
+        _, connection = await asyncio.get_running_loop().create_connection(
+            Connection, host, port, ssl=self._tls, server_hostname=self._name
+        )
+        return connection
+
+    async def _connect(self, deadline: float) -> Connection:
         try:
             async with asyncio.timeout_at(min(deadline, now() + self._limits.connect_seconds)):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    Connection, host, port, ssl=self._tls, server_hostname=self._name
-                )
+                return await self.connected()
         except (OSError, TimeoutError) as error:
-            log.warning("%s cannot be reached at %s:%s: %r", self._name, host, port, error)
+            log.warning("%s cannot be reached at %s:%s: %r", self._name, *self.place, error)
             raise Unreachable(f"{self._name} cannot be reached") from error
-        return connection

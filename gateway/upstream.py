@@ -33,6 +33,7 @@ class Upstream:
         self.addresses, self._name, self._tls, self.limits = addresses, name, tls, limits
         self.authority = name.encode()
         self._instances: dict[Place, Instance] = {}
+        self._led_to: dict[Place, list[Place]] = {}
         self._resolve_at, self._resolving = 0.0, asyncio.Lock()
         self._refresh: asyncio.Task[None] | None = None
         self._budget = Budget()
@@ -65,6 +66,12 @@ class Upstream:
         """Sends it to the instance that is `ready`."""
         self._budget.earn()
         return instance, instance.send(request, deadline)
+
+    async def known(self) -> list[Instance]:
+        """Its instances, after a look at where they are if it is time for one."""
+        if now() >= self._resolve_at:
+            await self._resolve()
+        return list(self._instances.values())
 
     async def close(self) -> None:
         if self._refresh is not None:
@@ -129,12 +136,14 @@ class Upstream:
         async with self._resolving:
             if now() < self._resolve_at:
                 return
-            places = [found for address in self._addresses for found in await resolved(address)]
+            # A name that leads nowhere for a moment takes no instance away: whether one is there, it says itself.
+            self._led_to |= {one: found for one in self._addresses if (found := await resolved(one))}
+            places = [found for led_to in self._led_to.values() for found in led_to]
             self._resolve_at = now() + RESOLVE_SECONDS
             if not places:
                 log.warning("no address of %s can be found", self._name)
                 return
-            for gone in self._instances.keys() - places:
+            for gone in self._instances.keys() - places:  # what it was asked, it answers
                 self._instances.pop(gone).close()
             for new in places:
                 if new not in self._instances:
@@ -158,11 +167,12 @@ class Exchange:
 
 
 def least_loaded(candidates: Sequence[Instance]) -> Instance:
-    """The less loaded of two of those that are well, or, if none is, of all."""
+    """The less loaded of two of those that are well; if none is, of those that are ready, and else of all."""
     if len(candidates) == 1:
         return candidates[0]
     moment = now()
-    chosen = [one for one in candidates if one.well(moment)] or candidates
+    chosen: Sequence[Instance] = [one for one in candidates if one.well(moment)]
+    chosen = chosen or [one for one in candidates if one.unready is None] or candidates
     return chosen[0] if len(chosen) == 1 else min(sample(chosen, 2), key=lambda one: one.load)
 
 

@@ -15,6 +15,7 @@ from infra.web.access import AccessLog
 from infra.web.cycle import Cycle
 from infra.web.edge import Edge, Rules
 from infra.web.problems import install
+from infra.web.readiness import READYZ, readiness
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
@@ -87,10 +88,14 @@ def application(
 ) -> Application:
     """A service with request ids, problems, limits, access log and measurements.
 
-    `peers` are the certificate names that may call it; None: anybody, without a client certificate.
+    `peers` are the certificate names that may call it, and ask whether it is ready; None: anybody, without a client
+    certificate, and nobody asks that here.
     `health` says so while the service starts and while it stops. `before` is a layer between the edge and the routes.
     """
     health.check("service", lambda: "starting")
     headers = (NOSNIFF,) if peers is not None else (NOSNIFF, HSTS)
     rules, access = Rules(peers, body_limit, headers), AccessLog(settings.principal, settings.proxies)
-    return Application(title, rules, access, before, lifespan=lifespan)
+    app = Application(title, rules, access, before, lifespan=lifespan)
+    if peers is not None:
+        app.add_route(READYZ, readiness(health), methods=["GET"])
+    return app

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import orjson
 from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -10,9 +9,9 @@ from infra.health import Health
 from infra.web.app import NOSNIFF, Application, Endpoint
 from infra.web.edge import Rules
 from infra.web.problems import Problem
+from infra.web.readiness import NO_STORE, READYZ, answer, readiness
 
 BODY_LIMIT = 4096
-NO_STORE = {"cache-control": "no-store"}
 
 
 def probes(health: Health, inside: Mapping[str, Endpoint]) -> Application:
@@ -27,23 +26,13 @@ def probes(health: Health, inside: Mapping[str, Endpoint]) -> Application:
             return answer(503, {"status": "dead", "checks": dead})
         return answer(200, {"status": "alive"})
 
-    async def readyz(_: Request) -> Response:
-        reasons = health.reasons()
-        ready = not any(reasons.values())
-        checks = {name: reason or "ok" for name, reason in reasons.items()}
-        return answer(200 if ready else 503, {"status": "ready" if ready else "not ready", "checks": checks})
-
     async def metrics(request: Request) -> Response:
         if request.scope.get("peer") is None:
             raise Problem(403, "client-certificate-required", "metrics need a client certificate of this system")
         return Response(generate_latest(), headers=NO_STORE, media_type=CONTENT_TYPE_LATEST)
 
-    for path, endpoint in (("/livez", livez), ("/readyz", readyz), ("/metrics", metrics)):
+    for path, endpoint in (("/livez", livez), (READYZ, readiness(health)), ("/metrics", metrics)):
         app.add_route(path, endpoint, methods=["GET"])
     for path, answered in inside.items():
         app.add_route(path, answered, methods=["POST"])
     return app
-
-
-def answer(status: int, content: dict[str, object]) -> Response:
-    return Response(orjson.dumps(content), status, NO_STORE, "application/json")

@@ -118,8 +118,10 @@ class Recorder:
     """A service that answers everything and remembers what reached it."""
 
     def __init__(self, settings):
-        self.settings, self.seen, self.answers = settings, [], []
-        self.app = application(settings.principal, settings, Health(), peers=frozenset({"gateway"}), body_limit=1 << 20)
+        self.settings, self.seen, self.answers, self.health = settings, [], [], Health()
+        self.app = application(
+            settings.principal, settings, self.health, peers=frozenset({"gateway"}), body_limit=1 << 20
+        )
 
         async def answer(request):
             body = await request.body()
@@ -131,7 +133,7 @@ class Recorder:
         self.app.add_route("/{path:path}", answer, methods=["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"])
 
     def running(self):
-        return running(self.settings, self.app, Health())
+        return running(self.settings, self.app, self.health)
 
     def forget(self):
         self.seen.clear()
