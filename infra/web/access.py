@@ -16,6 +16,7 @@ from starlette.types import Scope
 from infra.logs import FLUSH_LINES, Lines
 from infra.telemetry import RequestContext
 from infra.web.address import Network, client_of, forwarded
+from infra.web.readiness import READYZ
 
 LONGEST_PATH = 512
 LONGEST_AGENT = 200
@@ -42,6 +43,8 @@ class AccessLog:
     def record(  # noqa: PLR0917  # each is a part of it
         self, scope: Scope, route: str, context: RequestContext, status: int, size: int, seconds: float
     ) -> None:
+        if route == READYZ:
+            return  # who asks that asks again every other second, and is told nothing new
         client = scope["client"]
         self._answered.append(
             (
