@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.connection import Headers
 from gateway.proxy import Proxy
 from infra.web.edge import Exchange
 
@@ -46,6 +47,10 @@ class Cors:
         """As `Proxy.refused`; a page may read why it was refused."""
         self._tell(scope)
         await self._app.refused(scope)
+
+    def notes(self, path: bytes) -> Headers:
+        """As `Proxy.notes`."""
+        return [VARY, *self._app.notes(path)]
 
     def _tell(self, scope: Scope) -> bool:
         """Whether the origin is one that may ask; the answer will say so."""

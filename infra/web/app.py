@@ -64,10 +64,18 @@ class Application(FastAPI):
     @property
     def at_once(self) -> Callable[[Cycle], Callable[[], None] | None]:
         """The edge's, which is asked for once per connection."""
+        return self._edge.at_once
+
+    def notes(self, raw_path: bytes) -> list[tuple[bytes, bytes]]:
+        """What every answer at an address says, whatever was asked."""
+        return self._edge.notes(raw_path)
+
+    @property
+    def _edge(self) -> Edge:
         if self.middleware_stack is None:
             self.middleware_stack = self.build_middleware_stack()
         assert isinstance(self.middleware_stack, Edge)  # noqa: S101  # it was built here
-        return self.middleware_stack.at_once
+        return self.middleware_stack
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()

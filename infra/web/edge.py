@@ -26,6 +26,7 @@ CLOSE = {"connection": "close"}
 Headers = Iterable[tuple[bytes, bytes]]
 Direct = Callable[["Exchange"], Callable[[], None] | None]
 Refused = Callable[[Scope], Awaitable[None]]
+Notes = Callable[[bytes], Headers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Edge:
         self._app, self._rules, self._access = app, rules, access
         self._direct: Direct | None = getattr(app, "at_once", None)
         self._refused: Refused | None = getattr(app, "refused", None)
+        self._notes: Notes | None = getattr(app, "notes", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,6 +73,10 @@ class Edge:
         except Problem:
             return None
         return self._direct(exchange) if len(cycle.body) <= self._rules.body_limit else None
+
+    def notes(self, raw_path: bytes) -> list[tuple[bytes, bytes]]:
+        """What every answer at an address says, for one that has no exchange."""
+        return [*(self._notes(raw_path) if self._notes else ()), *self._rules.headers]
 
     def ended(self, exchange: "Exchange") -> None:
         seconds, scope, status = perf_counter() - exchange.began, exchange.scope, exchange.status

@@ -16,7 +16,7 @@ from infra.alarm import Alarm
 from infra.telemetry import RequestContext, about, begin
 from infra.turns import turn_of
 from infra.web.access import DURATIONS, UNMATCHED
-from infra.web.cycle import STATUS_LINE, Cycle
+from infra.web.cycle import STATUS_LINE, Cycle, one_each
 from infra.web.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ HEAD_LIMIT = 32 * 1024
 HEAD_SECONDS = 20.0
 DISCARD_LIMIT = 4 * 1024 * 1024
 MOST_WAITING = 16  # requests that were sent before the answer to an earlier one
+OWED_SECONDS = 60.0  # for the answers to them, when the connection ends with the last
 
 ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 VERSIONS = frozenset({"1.0", "1.1"})
@@ -39,7 +40,7 @@ class Protocol(HttpToolsProtocol):
     # With these in its dictionary, an instance would have more than the interpreter keeps in its fast form.
     __slots__ = (
         *("_at_once", "_before", "_deadline", "_discarded", "_full", "_gone", "_head", "_idle", "_in_head"),
-        *("_refusal", "_turn", "_unstarted"),
+        *("_owing", "_refusal", "_turn", "_unstarted"),
     )
     peer: str | None = None
     cycle: Cycle
@@ -53,7 +54,7 @@ class Protocol(HttpToolsProtocol):
         self._turn = turn_of(self.loop)
         self.peer = common_name(transport.get_extra_info("peercert"))
         self._head, self._before, self._in_head, self._discarded = 0, 0, True, 0
-        self._refusal, self._full = MALFORMED, False
+        self._refusal, self._full, self._owing = MALFORMED, False, False
         self.url, self.headers = b"", []
         self._unstarted: Cycle | None = None
         self._at_once = self.app.at_once
@@ -86,7 +87,7 @@ class Protocol(HttpToolsProtocol):
                 cycle.hand_over = self._at_once(cycle)
             if cycle.hand_over is None:
                 cycle.start()
-        if self._in_head:
+        if self._in_head and not self._full:
             self._unfinished()
         else:
             self._head = self._before = 0
@@ -100,8 +101,8 @@ class Protocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(HEAD_SECONDS, self._head_too_late)
 
     def _head_too_late(self) -> None:
-        """Who has begun to ask is told; but not in the place of an answer that he still waits for."""
-        if self._head and (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+        """Who has begun to ask is told."""
+        if self._head and not self.transport.is_closing():
             self._refusal = TOO_LATE
             self.send_400_response("")
         else:
@@ -171,7 +172,8 @@ class Protocol(HttpToolsProtocol):
         self.scope, before = scope, self.cycle  # type: ignore[assignment]
         if len(self.pipeline) >= MOST_WAITING:
             # Those that wait are answered, and with the last of them the connection ends: who asks on asks again.
-            before.keep_alive, self._full = False, True
+            before.keep_alive = False
+            self._take_no_more()
             raise httptools.HttpParserError("more requests wait than are taken")
         self.cycle = Cycle(self, scope, self._turn, keep_alive=keep_alive and version != "1.0")
         if before is None or before.response_complete:
@@ -186,6 +188,9 @@ class Protocol(HttpToolsProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            return
+        if self._owing:
+            self._refuse()
             return
         if self.flow.read_paused:
             self.flow.resume_reading()
@@ -227,6 +232,26 @@ class Protocol(HttpToolsProtocol):
             self._too_late()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the refusal says it better
+        """Refuses what came last, when the answers to all before it are sent; in bounded time."""
+        if (cycle := self.cycle) is None or cycle.response_complete:
+            self._refuse()
+            return
+        if not self._in_head and cycle.more_body:
+            # It is the body of the last request that is not valid: this is its answer.
+            if not self.pipeline:
+                (self._too_late if cycle.response_started else self._refuse)()
+                return
+            self.pipeline.popleft()
+        self._owing = True
+        self._take_no_more()
+
+    def _take_no_more(self) -> None:
+        self._full = True
+        self.flow.pause_reading()
+        self._in_time()
+        self._deadline = self.loop.call_later(OWED_SECONDS, self._too_late)
+
+    def _refuse(self) -> None:
         status, slug, detail = self._refusal
         context = begin(None, None)
         with about(context.request_id, context.traceparent):
@@ -234,18 +259,18 @@ class Protocol(HttpToolsProtocol):
             told = {"connection": "close", "x-request-id": context.request_id, "date": formatdate(usegmt=True)}
             problem = Problem(status, slug, detail, headers=told)
             body = problem.body("")
-        self._record(context, status, len(body))
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in problem.head(len(body))) + b"\r\n"
+        path = self.url.partition(b"?")[0] if self._in_head else b""
+        self._record(context, path, status, len(body))
         self._turn.flush()
-        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.write(STATUS_LINE[status] + one_each(problem.head(len(body)) + self.app.notes(path)) + body)
         self.transport.close()
 
-    def _record(self, context: RequestContext, status: int, size: int) -> None:
+    def _record(self, context: RequestContext, path: bytes, status: int, size: int) -> None:
         """What is known of a request that was refused at its head."""
-        known, url, headers = self._in_head and self.url != b"", self.url, self.headers
+        known, headers = path != b"", self.headers
         scope: dict[str, Any] = {
             "method": self.parser.get_method().decode("ascii") if known else "",
-            "raw_path": url.partition(b"?")[0] if known else b"",
+            "raw_path": path,
             "client": self.client,
             "headers": headers if known else [],
             "sent": dict(headers) if known else {},

@@ -89,6 +89,18 @@ async def test_two_keys_are_refused_by_their_name(world, door):
         assert answer.count(b"\r\n%b: " % name) == 1
 
 
+@pytest.mark.parametrize(
+    ("broken", "status"), [("x: " + "y" * 40_000, b"431"), (" folded: no", b"400")], ids=["too large", "malformed"]
+)
+async def test_so_does_what_is_refused_at_its_head_and_in_its_turn(world, door, broken, status):
+    asked = f"GET {SEND} HTTP/1.1\r\nhost: x\r\n{broken}\r\n\r\n"
+    first = "GET /v1/parcels/x/y/z HTTP/1.1\r\nhost: x\r\n\r\n"
+    answer = await world.raw((first + asked).encode(), port=int(door.rpartition(":")[2]))
+    assert [one[:3] for one in answer.split(b"HTTP/1.1 ")[1:]] == [b"404", status]
+    for name in (b"deprecation: @1793491200", b"sunset: ", b"link: ", b"strict-transport-security: "):
+        assert answer.count(b"\r\n" + name) == 2
+
+
 async def test_what_is_too_large_can_be_read_by_a_page(world, door):
     answer = await world.ask("POST", SEND, at=door, headers={"origin": ORIGIN}, data=b"x" * (BODY_LIMIT + 1))
     assert (answer.status, answer.headers["access-control-allow-origin"]) == (413, ORIGIN)

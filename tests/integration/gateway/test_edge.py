@@ -257,6 +257,21 @@ async def test_a_head_too_large_is_refused(say, sent):
     assert problem(answer)["status"] in (400, 431)
 
 
+@pytest.mark.parametrize(
+    ("broken", "status"),
+    [(b"GET /quick HTTP/1.1\r\nbad header\r\n\r\n", b"400"), (GET + b"x: " + b"y" * HEAD_LIMIT + b"\r\n\r\n", b"431")],
+)
+@pytest.mark.parametrize("asked", [b"quick", b"trickle"])
+async def test_a_refusal_overtakes_no_answer_and_ends_the_connection(say, broken, status, asked):
+    answer = await say(b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % asked + broken)
+    first, second = answer.split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"200 ")
+    assert first.endswith(b"quick" if asked == b"quick" else b"3\r\nend\r\n0\r\n\r\n")
+    assert second.startswith(status)
+    assert b"\r\nx-content-type-options: nosniff\r\n" in second
+    assert problem(b"HTTP/1.1 " + second)
+
+
 async def test_a_head_too_large_is_refused_in_one_piece(say):
     assert problem(await say(GET + b"x: " + b"y" * HEAD_LIMIT + b"\r\n" + LAST))["status"] == 431
 

@@ -47,6 +47,9 @@ class Answering:
     def at_once(self, _):
         return None
 
+    def notes(self, path):
+        return [(b"x-path", path)]
+
     async def __call__(self, _scope, _receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": LENGTH})
         await send({"type": "http.response.body", "body": b"ok"})
@@ -68,6 +71,14 @@ async def answered(wire, then):
         await app.answered.wait()
         await asyncio.sleep(0)
     return [sent.partition(b"\r\n")[0] for sent in wire.sent]
+
+
+async def statuses(wire):
+    """Those of all answers until the connection is closed."""
+    async with asyncio.timeout(5):
+        while not wire.closed:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    return [answer[:3] for answer in b"".join(wire.sent).split(b"HTTP/1.1 ")[1:]]
 
 
 def connected(wire, app, **more):
@@ -178,7 +189,7 @@ async def test_the_size_of_a_head_is_its_own(wire):
     protocol.data_received(body + ASKED)
     assert wire.sent == []
     protocol.data_received(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * HEAD_LIMIT + b"\r\n\r\n")
-    assert wire.sent[0].startswith(b"HTTP/1.1 431 ")
+    assert await statuses(wire) == [b"200", b"200", b"431"]
 
 
 BODY = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (2 * HEAD_LIMIT) + b"y" * (2 * HEAD_LIMIT)
@@ -200,7 +211,7 @@ async def test_a_head_too_large_is_refused_wherever_it_is_cut(wire, before, cut)
     protocol.data_received(before + LARGE[:cut])
     if not wire.closed:
         protocol.data_received(LARGE[cut:])
-    assert wire.sent[-1].startswith(b"HTTP/1.1 431 ")
+    assert await statuses(wire) == [*([b"200"] if before else []), b"431"]
 
 
 async def test_a_head_without_an_end_is_refused_after_a_body_too(wire):
@@ -208,9 +219,9 @@ async def test_a_head_without_an_end_is_refused_after_a_body_too(wire):
     protocol.data_received(BODY + LARGE[:20])
     for _ in range(HEAD_LIMIT // 1000):
         protocol.data_received(b"y" * 1000)
-        assert not wire.closed
+        assert not wire.paused
     protocol.data_received(b"y" * 1000)
-    assert wire.sent[-1].startswith(b"HTTP/1.1 431 ")
+    assert await statuses(wire) == [b"200", b"431"]
 
 
 async def test_who_offers_another_protocol_is_answered_in_this_one_and_nothing_is_logged(wire, caplog):
@@ -233,4 +244,58 @@ async def test_who_still_waits_for_an_answer_gets_no_other_in_its_place(wire):
     protocol = connected(wire, Answering(lambda: None))
     protocol.data_received(ASKED + ASKED[:10])
     protocol._head_too_late()
-    assert (wire.sent, wire.closed) == ([], True)
+    assert (wire.sent, wire.closed) == ([], False)
+    assert await statuses(wire) == [b"200", b"408"]
+
+
+BROKEN = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno size\r\n"
+
+
+@pytest.mark.parametrize(
+    ("broken", "path"),
+    [(b"GET /a?b HTTP/1.1\r\n: x\r\n\r\n", b"/a"), (b"garbage\r\n\r\n", b""), (BROKEN, b"")],
+    ids=["a head", "nothing", "a body"],
+)
+@pytest.mark.parametrize("before", [0, 1, 3])
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_what_is_refused_is_answered_in_its_turn_and_says_what_all_at_its_address_say(
+    wire, broken, path, before, pieces
+):
+    protocol = connected(wire, Answering(lambda: None))
+    if pieces == 1:
+        protocol.data_received(ASKED * before + broken + ASKED)
+    else:
+        protocol.data_received(ASKED * before)
+        protocol.data_received(broken + ASKED)
+    assert await statuses(wire) == [b"200"] * before + [b"400"]
+    assert b"\r\nx-path: " + path + b"\r\n" in wire.sent[-1]
+
+
+async def test_a_body_that_is_not_valid_puts_nothing_into_an_answer_that_has_begun(wire):
+    class Begun(Answering):
+        async def __call__(self, _scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            self.answered.set()
+            await receive()
+            await receive()
+
+    app = Begun(lambda: None)
+    protocol = connected(wire, app)
+    protocol.data_received(BROKEN.removesuffix(b"no size\r\n"))
+    await app.answered.wait()
+    protocol.data_received(b"no size\r\n")
+    assert wire.closed
+    assert b"".join(wire.sent).count(b"HTTP/1.1 ") == 1
+    protocol.connection_lost(None)
+
+
+async def test_a_refusal_does_not_wait_for_ever(wire, monkeypatch):
+    class Never(Answering):
+        async def __call__(self, _scope, _receive, _send):
+            await self.answered.wait()
+
+    monkeypatch.setattr("infra.web.protocol.OWED_SECONDS", 0.05)
+    app = Never(lambda: None)
+    connected(wire, app).data_received(ASKED + b"garbage\r\n\r\n")
+    assert await statuses(wire) == []
+    app.answered.set()
