@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from domains.kernel import Domain
 from gateway import admin_openapi, pages
-from gateway.documents import CACHED
+from gateway.kept import Kept
 from gateway.limiter import Limiter
 from gateway.plan import GATEWAY_ADMIN
 from gateway.proxy import Services
@@ -51,10 +51,10 @@ def admin_door(
     state("routes", lambda: [*routes(public, "public"), *routes(verbs, "admin")])
     state("upstreams", lambda: list(upstreams(services)))
     state("quotas", lambda: list(limiter.used()))
-    described = orjson.dumps(admin_openapi.document(domains))
+    described = Kept(orjson.dumps(admin_openapi.document(domains)), "application/json")
 
-    async def document(_: Request) -> Response:
-        return Response(described, headers=CACHED, media_type="application/json")
+    async def document(request: Request) -> Response:
+        return described.answer(request)
 
     app.add_route("/openapi.json", document, methods=["GET"])
     pages.add(app)

@@ -15,8 +15,9 @@ from domains.kernel import Domain
 from gateway import docs, pages
 from gateway.admin import admin_door
 from gateway.cors import Cors
-from gateway.documents import CACHED, WHOLE, described
+from gateway.documents import WHOLE, described
 from gateway.instance import Limits
+from gateway.kept import Kept
 from gateway.limiter import PATH, Limiter, quotas
 from gateway.peers import Peers
 from gateway.proxy import Proxy, Services
@@ -82,16 +83,17 @@ def gateway(
         settings, health, domains, proxied=proxied, services=services, verifier=verifier, limiter=limiter
     )
     documents = described(domains)
-    listed = orjson.dumps(overview(domains))
+    kept = {name: Kept(one, "application/json") for name, one in documents.items()}
+    listed = Kept(orjson.dumps(overview(domains)), "application/json")
 
     async def document(request: Request) -> Response:
-        found = documents.get(request.path_params.get("name", WHOLE))
+        found = kept.get(request.path_params.get("name", WHOLE))
         if found is None:
             raise Problem(404, "not-found", "there is no document of this name")
-        return Response(found, headers=CACHED, media_type="application/json")
+        return found.answer(request)
 
-    async def versions(_: Request) -> Response:
-        return Response(listed, headers=CACHED, media_type="application/json")
+    async def versions(request: Request) -> Response:
+        return listed.answer(request)
 
     app.add_route("/openapi.json", document, methods=["GET"])
     app.add_route("/documents/{name}.json", document, methods=["GET"])

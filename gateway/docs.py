@@ -10,6 +10,7 @@ import orjson
 from fastapi import Request, Response
 
 from gateway.documents import WHOLE
+from gateway.kept import CACHED, Kept
 from infra.web import Application, Problem
 
 # Nothing but our own scripts and styles, and no inline ones.
@@ -17,7 +18,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS = {"cache-control": "public, max-age=300", "content-security-policy": POLICY, "referrer-policy": "no-referrer"}
+HEADERS = {**CACHED, "content-security-policy": POLICY, "referrer-policy": "no-referrer"}
 KINDS = {"js": "text/javascript", "css": "text/css", "png": "image/png"}
 VENDOR = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 REFERENCE = re.compile(r'/schemas/([^"]+)"')
@@ -27,21 +28,22 @@ OWN = ("start.js", "docs.css")
 
 def add(app: Application, documents: Mapping[str, bytes]) -> None:
     """Adds `/docs`, a page for each document, and what they are made of."""
-    assets = {name: (files("fastapi_offline") / "static" / name).read_bytes() for name in VENDOR}
-    assets |= {name: (STATIC / name).read_bytes() for name in OWN}
-    pages = {name: page(name, documents).encode() for name in documents}
+    found = {name: (files("fastapi_offline") / "static" / name).read_bytes() for name in VENDOR}
+    found |= {name: (STATIC / name).read_bytes() for name in OWN}
+    assets = {name: Kept(body, KINDS[name.rpartition(".")[2]], HEADERS) for name, body in found.items()}
+    pages = {name: Kept(page(name, documents).encode(), "text/html", HEADERS) for name in documents}
 
     async def shown(request: Request) -> Response:
         found = pages.get(request.path_params.get("name", WHOLE))
         if found is None:
             raise Problem(404, "not-found", "there is no document of this name")
-        return Response(found, headers=HEADERS, media_type="text/html")
+        return found.answer(request)
 
     async def asset(request: Request) -> Response:
         name = request.path_params["asset"]
         if name not in assets:
             raise Problem(404, "not-found", "there is nothing at this address")
-        return Response(assets[name], headers=HEADERS, media_type=KINDS[name.rpartition(".")[2]])
+        return assets[name].answer(request)
 
     app.add_route("/docs", shown, methods=["GET"])
     app.add_route("/docs/assets/{asset}", asset, methods=["GET"])

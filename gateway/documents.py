@@ -8,7 +8,6 @@ from domains.kernel import Domain
 from gateway import asyncapi, openapi
 
 WHOLE = "openapi"
-CACHED = {"cache-control": "public, max-age=300"}
 
 
 def described(domains: Mapping[str, Domain]) -> dict[str, bytes]:

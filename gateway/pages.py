@@ -4,7 +4,7 @@ from html import escape
 
 from fastapi import Request, Response
 
-from gateway.documents import CACHED
+from gateway.kept import CACHED
 from infra.web import Application, Problem
 from infra.web.catalogue import PROBLEMS
 

@@ -39,6 +39,33 @@ async def test_an_asyncapi_page_says_what_stands_on_kafka(world):
     assert "headrace-origin-topic" in page
 
 
+PACKED = ("/openapi.json", *(f"/documents/{name}.json" for name in NAMES), "/docs/asyncapi")
+PACKED += ("/docs/assets/swagger-ui-bundle.js", "/docs/assets/swagger-ui.css")
+SHORT = ("/docs", "/docs/assets/start.js", "/docs/assets/favicon.png")
+
+
+@pytest.mark.parametrize("path", [*PACKED, *SHORT, "/v1"])
+async def test_who_has_it_is_not_sent_it_again_and_who_takes_it_gets_it_packed(world, path):
+    plain = await world.ask("GET", path, headers={"accept-encoding": "identity"})
+    tag = plain.headers["etag"]
+    assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
+    assert plain.headers["cache-control"] == "public, max-age=300"
+    packed = await world.ask("GET", path, headers={"accept-encoding": "gzip"})
+    assert packed.body == plain.body  # the client unpacks it
+    assert packed.headers.get("content-encoding") == ("gzip" if path in PACKED else None)
+    assert packed.headers["etag"] == (f"W/{tag}" if path in PACKED else tag)
+    assert packed.headers.get("vary") == plain.headers.get("vary") == ("accept-encoding" if path in PACKED else None)
+    if path in PACKED:
+        assert int(packed.headers["content-length"]) < len(plain.body) / 2
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        for takes, shown in (("identity", tag), ("gzip", packed.headers["etag"])):
+            again = await world.ask("GET", path, headers={"if-none-match": known, "accept-encoding": takes})
+            assert (again.status, again.body, again.headers["etag"]) == (304, b"", shown)
+            assert again.headers["cache-control"] == plain.headers["cache-control"]
+    other = await world.ask("HEAD", path, headers={"if-none-match": '"other"', "accept-encoding": "identity"})
+    assert (other.status, other.headers["content-length"]) == (200, str(len(plain.body)))
+
+
 @pytest.mark.parametrize("path", ["/docs/nothing", "/docs/assets/nothing.js", "/docs/assets/..%2fdocs.html"])
 async def test_what_is_not_there_is_a_problem(world, path):
     answer = await world.ask("GET", path)
