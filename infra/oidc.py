@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 TYPES = frozenset({"at+jwt", "application/at+jwt"})
 HEADER = frozenset({"alg", "kid", "typ"})
+NAMED = ("sub", "client_id", "jti")  # besides iss, aud and the times, what each token must have (RFC 9068, section 2.2)
 LEEWAY_SECONDS = 5
 LONGEST_TOKEN = 8192
 CACHED_TOKENS = 10_000
@@ -153,7 +154,7 @@ class Verifier:
 
     def _accept(self, claims: Mapping[str, Any]) -> Identity:
         now = time()
-        subject, expires, scope = claims.get("sub"), number(claims, "exp"), claims.get("scope", "")
+        expires, issued, scope = number(claims, "exp"), number(claims, "iat"), claims.get("scope", "")
         if claims.get("iss") != self._issuer:
             raise TokenRefused("the token is of another issuer")
         if self._audience not in audiences(claims.get("aud")):
@@ -162,11 +163,16 @@ class Verifier:
             raise TokenRefused("the token is of another tenant")
         if expires is None or expires + LEEWAY_SECONDS <= now:
             raise TokenRefused("the token has expired")
-        if any((number(claims, name) or 0) > now + LEEWAY_SECONDS for name in ("nbf", "iat")):
+        if issued is None:
+            raise TokenRefused("the token does not say when it was issued (iat)")
+        if max(issued, number(claims, "nbf") or 0) > now + LEEWAY_SECONDS:
             raise TokenRefused("the token is not valid yet")
-        if not isinstance(subject, str) or not subject or not isinstance(scope, str):
-            raise TokenRefused("the token does not say who asks, or for what")
-        return Identity(subject, self._issuer, frozenset(scope.split()), expires, claims)
+        for name in NAMED:
+            if not isinstance(claims.get(name), str) or not claims[name]:
+                raise TokenRefused(f"the token has no {name}")
+        if not isinstance(scope, str):
+            raise TokenRefused("the token does not say what for")
+        return Identity(claims["sub"], self._issuer, frozenset(scope.split()), expires, claims)
 
 
 def parsed(token: str) -> tuple[Mapping[str, str], bytes, bytes, bytes]:
@@ -242,11 +248,14 @@ async def authorize(authorization: list[str], verifier: Verifier, scope: str) ->
 
 
 def bearer(authorization: list[str]) -> str:
-    if not authorization:
-        raise unauthorized("this needs an access token")
-    scheme, _, token = authorization[0].partition(" ")
-    if len(authorization) > 1 or scheme.lower() != "bearer" or not token or not token.isascii():
-        raise unauthorized("this needs one header `Authorization: Bearer <access token>`", 'error="invalid_request"')
+    if len(authorization) > 1:
+        raise Problem(400, "bad-request", "a header that has one value stands twice")
+    scheme, _, token = authorization[0].partition(" ") if authorization else ("", "", "")
+    if scheme.lower() != "bearer":
+        # Who does not know what is needed is told that, and no error (RFC 6750, section 3.1).
+        raise unauthorized("this needs an access token: `Authorization: Bearer <access token>`")
+    if not token or not token.isascii():
+        raise unauthorized("this is not a token", 'error="invalid_token"')
     return token
 
 

@@ -60,7 +60,14 @@ class System:
 
     def token(self, scope=CUSTOMERS, **other):
         now = int(time.time())
-        claims = {"iss": self.issuer, "aud": "headrace", "sub": "u-1", "client_id": "shop", "tenant": "leat"}
+        claims = {
+            "iss": self.issuer,
+            "aud": "headrace",
+            "sub": "u-1",
+            "client_id": "shop",
+            "jti": "1",
+            "tenant": "leat",
+        }
         given = {**claims, "customer": "ann", "scope": scope, "iat": now, "exp": now + 60, **other}
         header = {"alg": "ES256", "typ": "at+jwt", "kid": "k1"}
         return jwt.encode(header, {name: value for name, value in given.items() if value is not None}, self.key)

@@ -45,8 +45,9 @@ class OtherIssuer:
             yield self
 
     def token(self, key, alg, kid, **more):
-        times = {"exp": int(time.time()) + 60}
-        claims = {"iss": self.settings.oidc_issuer, "aud": "headrace", "sub": "ann", "scope": "", **times, **more}
+        now = int(time.time())
+        claims = {"iss": self.settings.oidc_issuer, "aud": "headrace", "sub": "ann", "scope": "", "client_id": "shop"}
+        claims |= {"iat": now, "exp": now + 60, "jti": "1", **more}
         return jwt.encode({"alg": alg, "kid": kid, "typ": "at+jwt"}, claims, key, algorithms=[alg])
 
 

@@ -118,7 +118,16 @@ BAD = {
     "an ID token": lambda world: world.token({"typ": "JWT"}),
     "no type": lambda world: world.token({"typ": None}),
     "a logout token": lambda world: world.token({"typ": "logout+jwt"}),
+    "not valid yet and issued long ago": lambda world: world.token(nbf=FUTURE, iat=PAST),
+    "issued at no time": lambda world: world.token(iat=None),
+    "issued in words": lambda world: world.token(iat="yesterday"),
     "no subject": lambda world: world.token(sub=None),
+    "an empty subject": lambda world: world.token(sub=""),
+    "no client": lambda world: world.token(client_id=None),
+    "an empty client": lambda world: world.token(client_id=""),
+    "a client that is no text": lambda world: world.token(client_id=7),
+    "no id of its own": lambda world: world.token(jti=None),
+    "an id that is no text": lambda world: world.token(jti=["1"]),
     "a subject that is no text": lambda world: world.token(sub=["ann"]),
     "scopes that are no text": lambda world: world.token(scope=["parcels:read"]),
     "claims changed after signing": changed,
@@ -152,24 +161,28 @@ async def test_there_are_enough_bad_tokens(world):
     assert len({BAD[name](world) for name in BAD}) >= 40
 
 
+NO_ERROR = b'www-authenticate: Bearer realm="headrace"\r\n'
+INVALID = b'www-authenticate: Bearer realm="headrace", error="invalid_token"\r\n'
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("value", "challenge"),
     [
-        b"",
-        b"Bearer",
-        b"Bearer ",
-        b"Basic b3BlcmE6eA==",
-        b"bearer\tabc",
-        b"Token abc",
-        b"Bearer a b",
-        b"Bearer \xff",
+        (b"", NO_ERROR),
+        (b"Basic b3BlcmE6eA==", NO_ERROR),
+        (b"Token abc", NO_ERROR),
+        (b"bearer\tabc", NO_ERROR),
+        (b"Bearer", INVALID),
+        (b"Bearer ", INVALID),
+        (b"Bearer a b", INVALID),
+        (b"Bearer \xff", INVALID),
     ],
 )
-async def test_what_is_no_bearer_token_is_refused(world, value):
+async def test_what_is_no_bearer_token_is_refused_and_of_another_scheme_no_error_is_named(world, value, challenge):
     asked = b"GET /v1/parcels/on-the-way HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: " + value
     answer = await world.raw(asked + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 401 ")
-    assert b"www-authenticate: Bearer" in answer
+    assert challenge in answer
     assert world.seen == []
 
 
@@ -216,7 +229,7 @@ async def test_each_address_takes_its_own_scope_only(world, method, path, scope)
         {"nbf": time.time() - 60},
         {"exp": time.time() + 3600.5},
         {"scope": "  parcels:read   other "},
-        {"client_id": None, "jti": None, "iat": None},
+        {"iat": time.time() - 60.5},
     ],
 )
 async def test_a_good_token_of_another_form_is_taken(world, claims):
