@@ -46,6 +46,11 @@ def next_of(new):
     return page_of(new)["next"]
 
 
+def secured(new, security):
+    new["paths"][PAGE]["get"].update(security=security)
+
+
+TENANT = {"name": "X-Tenant", "in": "header", "required": True, "schema": {"type": "string"}}
 BREAKING = {
     "an address is gone": lambda new: new["paths"].pop(PAGE),
     "a method is gone": lambda new: new["paths"][PLACE].pop("post"),
@@ -98,6 +103,21 @@ BREAKING = {
         {"418": {"description": "", "content": {"application/problem+json": {"schema": {"type": "string"}}}}}
     ),
     "another scope is needed": lambda new: new["paths"][PAGE]["get"].update(security=[{"token": ["orders:audit"]}]),
+    "a scope more is needed": lambda new: secured(new, [{"token": ["orders:read", "orders:audit"]}]),
+    "another scheme is needed besides": lambda new: secured(new, [{"token": ["orders:read"], "key": []}]),
+    "a token is shown in another way": lambda new: new["components"]["securitySchemes"]["token"].update(scheme="dpop"),
+    "the server is another": lambda new: new.update(servers=[{"url": "https://mill.example/"}]),
+    "the base path is another": lambda new: new.update(servers=[{"url": "/api"}]),
+    "the base path of one address is another": lambda new: new["paths"][PAGE].update(servers=[{"url": "/api"}]),
+    "that of one operation is": lambda new: new["paths"][PAGE]["get"].update(servers=[{"url": "/api"}]),
+    "a header must be sent": lambda new: new["paths"][PLACE]["post"]["parameters"].append(TENANT),
+    "a header must be sent to all of an address": lambda new: new["paths"][PLACE].update(parameters=[TENANT]),
+    "a header that could be sent must be": lambda new: new["paths"][PLACE]["post"]["parameters"].append(
+        {**TENANT, "name": "idempotency-key"}
+    ),
+    "a header of an answer has another form": lambda new: new["components"]["headers"]["Retry-After"].update(
+        schema={"type": "string"}
+    ),
     "an operation has another name": lambda new: new["paths"][PAGE]["get"].update(operationId="orders.list"),
     "a body has another media type": lambda new: new["paths"][PLACE]["post"]["requestBody"].update(
         content={"application/xml": {"schema": {}}}
@@ -125,6 +145,14 @@ SAFE = {
     "an error is told by itself": lambda new: new["paths"][PLACE]["post"]["responses"].update(
         {"418": new["paths"][PLACE]["post"]["responses"]["default"]}
     ),
+    "a header may be sent": lambda new: new["paths"][PLACE]["post"]["parameters"].append({**TENANT, "required": False}),
+    "a header is written otherwise": lambda new: new["paths"][PLACE]["post"]["responses"]["201"]["headers"].update(
+        etag=new["paths"][PLACE]["post"]["responses"]["201"]["headers"].pop("ETag")
+    ),
+    "another scope is enough, too": lambda new: secured(new, [{"token": ["orders:audit"]}, {"token": ["orders:read"]}]),
+    "no scope is needed": lambda new: secured(new, [{"token": []}]),
+    "no token is needed": lambda new: secured(new, []),
+    "another server": lambda new: new.update(servers=[{"url": "/"}, {"url": "/api"}]),
     "other words": lambda new: new["paths"][PAGE]["get"].update(summary="Orders", description="All of them"),
 }
 
@@ -134,6 +162,34 @@ def test_a_breaking_change_is_found(name):
     new = deepcopy(OLD)
     BREAKING[name](new)
     assert any(change.breaking for change in changes(OLD, new))
+
+
+ANY, BOTH = [{"token": ["a"]}, {"token": ["b"]}], [{"token": ["a", "b"]}]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ([], [{"token": []}], ["nothing is not enough any more"]),
+        ([{}], [{"token": ["a"]}], ["nothing is not enough any more"]),
+        (ANY, BOTH, ["a token a is not enough any more", "a token b is not enough any more"]),
+        (ANY, ANY[:1], ["a token b is not enough any more"]),
+        (BOTH, ANY, []),
+    ],
+)
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_who_was_let_in_must_be_let_in_by_what_he_has(before, after, said, everywhere):
+    """`everywhere`: demanded of all operations that demand nothing else."""
+    both = []
+    for security in (before, after):
+        told = deepcopy(OLD)
+        operation = told["paths"][PLACE]["post"]
+        operation.pop("security")
+        (told if everywhere else operation)["security"] = security
+        both.append(told)
+    assert [(one.path, one.what) for one in changes(*both) if one.breaking] == [
+        (f"POST {PLACE}", what) for what in said
+    ]
 
 
 @pytest.mark.parametrize("name", SAFE)
