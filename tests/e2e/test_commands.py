@@ -101,6 +101,16 @@ def test_any_command_and_view_can_be_called(system, number, tmp_path):
     assert "currency" in malformed.stderr
     events = json.loads(system.headrace("call", "orders", "events", f"c{number}").stdout)["events"]
     assert [event["actor"] for event in events] == ["operator"]
+    accepted = system.headrace(
+        *("call", "orders", "place", f"d{number}", "-f", str(file), "--key", f"d{number}", "--later")
+    )
+    operation = json.loads(accepted.stdout)["id"]
+    found = json.loads(system.headrace("call", "operations", operation).stdout)
+    assert (found["id"], found["status"] in ("accepted", "succeeded")) == (operation, True)
+    overview = json.loads(system.headrace("call", "customers", "overview", "17850").stdout)
+    assert (overview["key"], overview["parts"].keys()) == ("17850", {"history", "orders"})
+    unknown = system.headrace("call", "operations", "orders-0", "--json")
+    assert (unknown.returncode, json.loads(unknown.stdout)["status"]) == (3, 404)
     assert system.headrace("call", "orders", "order-details", "nobody").returncode == 3
     assert system.headrace("call", "orders", "sales-by-country", "--where", "color=red").returncode == 2
 
