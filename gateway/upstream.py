@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from random import sample, uniform
 
 from gateway.breaker import Budget
@@ -68,9 +69,10 @@ class Upstream:
         return instance, instance.send(request, deadline)
 
     async def known(self) -> list[Instance]:
-        """Its instances, after a look at where they are if it is time for one."""
+        """Its instances. If it is time, where they are is looked up, which is waited for only if none is known."""
         if now() >= self._resolve_at:
-            await self._resolve()
+            with suppress(Unreachable):
+                await self._found()
         return list(self._instances.values())
 
     async def close(self) -> None:

@@ -177,21 +177,51 @@ async def test_a_name_in_dns_takes_places_away_but_not_for_a_moment_in_which_it_
     two, watched, monkeypatch
 ):
     one, other = ports(*two)
-    led_to = {one: [("127.0.0.1", one)], other: [("127.0.0.1", other)]}
+    led_to = {port: [("127.0.0.1", port)] for port in (one, other)}
+    looked = asyncio.Condition()
 
     async def resolved(address):
+        async with looked:
+            looked.notify_all()
         return led_to[address[1]]
+
+    async def looked_up():
+        """Both names, after now."""
+        for _ in range(4):
+            async with looked:
+                await looked.wait()
 
     monkeypatch.setattr(upstream, "resolved", resolved)
     monkeypatch.setattr(upstream, "RESOLVE_SECONDS", 0.0)
-    async with watched(*two, host="parcels.test") as found:
-        assert len(await found.known()) == 2
+    async with watched(*two, host="parcels.test") as found, asyncio.timeout(5):
+        await looked_up()
         led_to[one] = []
+        await looked_up()
         assert {place.place[1] for place in await found.known()} == {one, other}
-        led_to[one] = [("127.0.0.1", other)]
         async with found.exchange(REQUEST, repeatable=True, seconds=5.0) as running:
+            led_to[one] = [("127.0.0.1", other)]
+            await looked_up()
             assert [place.place[1] for place in await found.known()] == [other]
             running.take()
         two[0].forget()
         assert {await ask(found) for _ in range(20)} == {200}
         assert not two[0].seen
+
+
+async def test_a_name_server_that_hangs_keeps_nobody_from_being_asked(two, watched, monkeypatch):
+    hangs = asyncio.Event()
+    real = upstream.resolved
+
+    async def resolved(address):
+        await hangs.wait() if hanging else None
+        return await real(address)
+
+    hanging = False
+    monkeypatch.setattr(upstream, "resolved", resolved)
+    monkeypatch.setattr(upstream, "RESOLVE_SECONDS", 0.0)
+    async with watched(*two) as found:
+        assert await ask(found) == 200
+        hanging = True
+        two[0].health.check("disk", lambda: "full")
+        await until(found, two[0].settings.api_port)
+        hangs.set()
