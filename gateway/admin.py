@@ -54,7 +54,7 @@ def admin_door(
     described = Kept(orjson.dumps(admin_openapi.document(domains)), "application/json")
 
     async def document(request: Request) -> Response:
-        return described.answer(request)
+        return await described.answer(request)
 
     app.add_route("/openapi.json", document, methods=["GET"])
     pages.add(app)

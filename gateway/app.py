@@ -90,10 +90,10 @@ def gateway(
         found = kept.get(request.path_params.get("name", WHOLE))
         if found is None:
             raise Problem(404, "not-found", "there is no document of this name")
-        return found.answer(request)
+        return await found.answer(request)
 
     async def versions(request: Request) -> Response:
-        return listed.answer(request)
+        return await listed.answer(request)
 
     app.add_route("/openapi.json", document, methods=["GET"])
     app.add_route("/documents/{name}.json", document, methods=["GET"])

@@ -37,13 +37,13 @@ def add(app: Application, documents: Mapping[str, bytes]) -> None:
         found = pages.get(request.path_params.get("name", WHOLE))
         if found is None:
             raise Problem(404, "not-found", "there is no document of this name")
-        return found.answer(request)
+        return await found.answer(request)
 
     async def asset(request: Request) -> Response:
         name = request.path_params["asset"]
         if name not in assets:
             raise Problem(404, "not-found", "there is nothing at this address")
-        return assets[name].answer(request)
+        return await assets[name].answer(request)
 
     app.add_route("/docs", shown, methods=["GET"])
     app.add_route("/docs/assets/{asset}", asset, methods=["GET"])

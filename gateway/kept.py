@@ -1,8 +1,8 @@
 """Answers that stay the same for as long as the process runs: packed once, and not sent again to who has them."""
 
 import zlib
+from asyncio import to_thread
 from collections.abc import Mapping
-from functools import cached_property
 from hashlib import blake2b
 
 from fastapi import Request, Response
@@ -20,25 +20,30 @@ class Kept:
     def __init__(self, body: bytes, kind: str, headers: Mapping[str, str] = CACHED) -> None:
         self._body, self._kind, self._headers = body, kind, headers
         self._tag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
+        self._packed: bytes | None = None
 
-    def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """200 with the body, packed for who takes that; 304 to who has it."""
-        takes = takes_gzip(request.scope["headers"])
-        tag = f"W/{self._tag}" if takes and self._packed else self._tag
-        headers = {**self._headers, "etag": tag, **({"vary": "accept-encoding"} if self._packed else {})}
+        if self._packed is None:
+            # In a thread: the largest takes longer than requests of others should wait.
+            self._packed = await to_thread(smaller, self._body)
+        packs = bool(self._packed)
+        takes = packs and takes_gzip(request.scope["headers"])
+        tag = f"W/{self._tag}" if takes else self._tag
+        headers = {**self._headers, "etag": tag, **({"vary": "accept-encoding"} if packs else {})}
         known = {
             one.strip().removeprefix("W/") for one in ",".join(request.headers.getlist("if-none-match")).split(",")
         }
         if known & {self._tag, "*"}:
             return Response(status_code=304, headers=headers)
-        if takes and self._packed:
+        if takes:
             return Response(self._packed, headers={**headers, "content-encoding": "gzip"}, media_type=self._kind)
         return Response(self._body, headers=headers, media_type=self._kind)
 
-    @cached_property
-    def _packed(self) -> bytes:
-        """Nothing if that is not worth it; made when it is asked for, since it takes longer than a start may."""
-        if len(self._body) < SMALLEST:
-            return b""
-        packed = zlib.compress(self._body, BEST, GZIP)
-        return packed if len(packed) < WORTH_IT * len(self._body) else b""
+
+def smaller(body: bytes) -> bytes:
+    """A body packed, or nothing if that is not worth it."""
+    if len(body) < SMALLEST:
+        return b""
+    packed = zlib.compress(body, BEST, GZIP)
+    return packed if len(packed) < WORTH_IT * len(body) else b""
