@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TypeGuard
 
 from domains.errors import UnreadableEvent
 from domains.kernel import Row
@@ -12,9 +11,9 @@ from projections.errors import FoldFailed, RowRefused
 from projections.parking import Spot, Waiting
 from projections.placed import Placed
 from projections.rows import AnyView, Transaction, Unreadable, ordered
+from projections.step import key_of, row_after
 
 Rows = dict[str, Row | None]
-LONGEST_KEY = 1024
 FOLDED_AT_ONCE = 500
 
 
@@ -154,24 +153,10 @@ def touched_by(view: AnyView, placed: Placed) -> tuple[str | None, str | None] |
     if isinstance(placed.event, UnreadableEvent):
         return None, str(placed.event)
     try:
-        key = view.key_of(placed.event)
-    except Exception as error:
-        return None, str(failed(view, placed, f"{type(error).__name__}: {error}"))
-    if key is None:
-        return None
-    return (key, None) if is_key(key) else (None, str(failed(view, placed, f"{key!r:.80} is no key")))
-
-
-def is_key(key: object) -> TypeGuard[str]:
-    """Whether a table can have this key."""
-    if not isinstance(key, str) or "\x00" in key:
-        return False
-    if key.isascii():
-        return len(key) <= LONGEST_KEY
-    try:
-        return len(key.encode()) <= LONGEST_KEY
-    except UnicodeEncodeError:
-        return False
+        key = key_of(view, placed.event)
+    except FoldFailed as error:
+        return None, failed(view, placed, error)
+    return None if key is None else (key, None)
 
 
 def project(view: AnyView, key: str, row: Row | None, placed: Placed) -> Row | None:
@@ -179,13 +164,10 @@ def project(view: AnyView, key: str, row: Row | None, placed: Placed) -> Row | N
     if isinstance(placed.event, UnreadableEvent):
         raise FoldFailed(str(placed.event))
     try:
-        folded: Row | None = view.project(row, placed.event)
-        if folded is None or (isinstance(folded, view.row) and getattr(folded, view.key) == key):
-            return folded
-    except Exception as error:
-        raise failed(view, placed, f"{type(error).__name__}: {error}") from error
-    raise failed(view, placed, f"it makes no {view.row.__name__} with the key {key!r}")
+        return row_after(view, key, row, placed.event)
+    except FoldFailed as error:
+        raise FoldFailed(failed(view, placed, error)) from error
 
 
-def failed(view: AnyView, placed: Placed, why: str) -> FoldFailed:
-    return FoldFailed(f"the view {view.name} fails on event {placed.version} of stream {placed.stream!r}: {why}")
+def failed(view: AnyView, placed: Placed, why: FoldFailed) -> str:
+    return f"the view {view.name} fails on event {placed.version} of stream {placed.stream!r}: {why}"

@@ -18,10 +18,10 @@ from eventstore.store import EventStore
 from infra.partitions import partition_of
 from infra.postgres import conninfo
 from infra.settings import Settings
-from projections.folding import is_key
 from projections.plan import read_database
 from projections.rows import AnyView
 from projections.serving.views import Progress, Views
+from projections.step import is_key
 
 PAGE = 1000
 PAGES = 20  # a look reads so many at most

@@ -11,11 +11,12 @@ from domains.kernel import Domain, Row
 from eventstore.records import BareEvent, RecordedEvent
 from eventstore.store import EventStore
 from infra.partitions import partition_of
-from projections.errors import EffectRefused, RebuildFailed
+from projections.errors import EffectRefused, FoldFailed, RebuildFailed
 from projections.parking import EventPlace
 from projections.placed import Placed
 from projections.refolding import effects
 from projections.rows import AnyView
+from projections.step import key_of, row_after
 
 PAGE = 2000
 STREAMS_KEPT = 1 << 17
@@ -141,9 +142,13 @@ def without(page: list[AnyEvent], skipped: Collection[EventPlace]) -> list[AnyEv
 def facts(
     domain: Domain, view: AnyView, page: Sequence[BareEvent], chosen: Chosen
 ) -> Iterator[tuple[BareEvent, str, Any]]:
+    """The events with these keys. Raises `RebuildFailed`."""
     for event in page:
         fact = decode(domain, event)
-        key = view.key_of(fact)
+        try:
+            key = key_of(view, fact)
+        except FoldFailed as error:
+            raise failed(view, event, error) from error
         if key is not None and chosen(key):
             yield event, key, fact
 
@@ -156,30 +161,30 @@ def fold(
     chosen: Chosen = everything,
 ) -> list[str]:
     """Folds a page into rows: the keys that it touched. Raises `RebuildFailed`; `EffectRefused` for more."""
-    key_of, project, kind, key_name = view.key_of, view.project, view.row, view.key
     touched: list[str] = []
     with effects.refused() as guard:
         for event in page:
             fact = decode(domain, event)
             try:
-                if (key := key_of(fact)) is None or (chosen is not everything and not chosen(key)):
+                if (key := key_of(view, fact)) is None or (chosen is not everything and not chosen(key)):
                     continue
-                row = project(rows.get(key), fact)
-            except Exception as error:
+                row = row_after(view, key, rows.get(key), fact)
+            except FoldFailed as error:
                 raise failed(view, event, error) from error
             if guard.reached is not None:
                 raise failed(view, event, effects.Reached(guard.reached))
             if row is None:
                 rows.pop(key, None)
-            elif isinstance(row, kind) and getattr(row, key_name) == key:
+            else:
                 rows[key] = row
                 touched.append(key)
-            else:
-                raise failed(view, event, TypeError(f"it makes no {kind.__name__} with the key {key!r}"))
     return touched
 
 
 def failed(view: AnyView, event: BareEvent | RecordedEvent, error: Exception) -> RebuildFailed:
-    if isinstance(error, effects.Reached):
-        return EffectRefused(view.name, event, f"a fold has no effects, but it did {error}")
-    return RebuildFailed(view.name, event, f"{type(error).__name__}: {error}")
+    """What a view has raised, or what the step says of it."""
+    raised = error.__cause__ if isinstance(error, FoldFailed) and error.__cause__ is not None else error
+    if isinstance(raised, effects.Reached):
+        return EffectRefused(view.name, event, f"a fold has no effects, but it did {raised}")
+    why = str(error) if isinstance(error, FoldFailed) else f"{type(error).__name__}: {error}"
+    return RebuildFailed(view.name, event, why)

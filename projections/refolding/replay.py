@@ -15,6 +15,7 @@ from eventstore.store import EventStore
 from projections.errors import RebuildRefused
 from projections.postgres import PostgresTransaction
 from projections.refolding.beside import LOCK_MILLISECONDS, Standing
+from projections.refolding.effects import guarded
 from projections.refolding.refold import Progress, Refold, Source, facts, nobody, without
 from projections.rows import AnyView
 from projections.tables import Table
@@ -92,10 +93,10 @@ async def replay(
 
 async def chosen(refold: Refold, standing: Standing, view: AnyView, which: Which) -> set[str]:
     """The keys of the rows; those of parked ones are left to `retry`."""
-    keys = set[str]()
+    keys, pure = set[str](), guarded(view)
     async for page in refold.pages():
         taken = [event for event in page if which.takes(event)]
-        keys.update(key for _, key, _ in facts(standing.domain, view, taken, which.takes_key))
+        keys.update(key for _, key, _ in facts(standing.domain, pure, taken, which.takes_key))
     return keys - await standing.parked(view)
 
 

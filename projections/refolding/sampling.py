@@ -19,7 +19,6 @@ from infra.health import Health
 from infra.partitions import partition_of
 from projections import sql
 from projections.errors import ProjectionError
-from projections.folding import is_key
 from projections.metrics import DRIFT_ROWS
 from projections.paging import Place
 from projections.parking import EventPlace
@@ -28,6 +27,7 @@ from projections.refolding.drift import HOLD, LEFT_OUT, SPOTS, as_it_is, columns
 from projections.refolding.facts import of_one_stream
 from projections.refolding.refold import fold
 from projections.rows import AnyView
+from projections.step import is_key
 from projections.tables import Table
 
 log = logging.getLogger(__name__)

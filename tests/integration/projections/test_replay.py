@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from domains.handler import Handler, Request
 from domains.orders import domain
 from projections import commands, rebuild_commands
-from projections.errors import RebuildRefused
+from projections.errors import EffectRefused, RebuildRefused
 from projections.refolding.replay import Which, replay
 from tests.integration.projections.conftest import LINE
 
@@ -100,3 +100,13 @@ def test_what_is_asked_wrongly_is_said_before_anything_is_opened(arguments, code
 )
 def test_what_was_done_is_said_for_people(found, said):
     assert rebuild_commands.said(found) == said
+
+
+async def test_an_effect_of_a_key_is_refused_before_it_happens(system, tmp_path):
+    def reaching(event):
+        (tmp_path / "file").write_text("x")
+        return event.order
+
+    with pytest.raises(EffectRefused, match="open for writing"):
+        await replayed(system, Which(stream="orders-7"), replace(DETAILS, key_of=reaching))
+    assert list(tmp_path.iterdir()) == []
