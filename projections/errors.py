@@ -10,6 +10,7 @@ ProjectionError
 ├── RebuildRefused   the view can't be rebuilt, replayed or rolled back now; the live one is untouched
 ├── RebuildFailed    a view raised while it was folded anew; the live one is untouched
 │   └── EffectRefused  it reached for the world outside
+├── NotProved        what was made anew is not what was folded, or is folded once more; the live one is untouched
 ├── ReadUnavailable  the read database or the topic can't be reached; nothing was lost
 ├── BeyondReach      a fold of the past would take too many events, or events that are no longer in the database
 ├── FoldsWait        too many folds of the past wait for their turn
@@ -65,6 +66,13 @@ class RebuildFailed(ProjectionError):
 
 class EffectRefused(RebuildFailed):
     """A view reached for the world outside while it was folded anew."""
+
+
+class NotProved(ProjectionError):
+    """A view made anew is not what was folded, or what is folded once more; the live one is untouched."""
+
+    def __init__(self, view: str, why: str) -> None:
+        super().__init__(f"the view {view} was made anew, and does not hold: {why}")
 
 
 class ReadUnavailable(ProjectionError):

@@ -16,6 +16,7 @@ from eventstore.store import EventStore
 from projections.errors import RebuildRefused
 from projections.refolding.announce import announced
 from projections.refolding.beside import Beside, Standing
+from projections.refolding.proof import Proof, Sample
 from projections.refolding.refold import Progress, Refold, Source, everything, nobody
 from projections.rows import AnyView
 from projections.tables import NEXT, PREVIOUS, Table
@@ -99,7 +100,7 @@ async def rebuild(
 ) -> Rebuilt:
     """One complete version is live at any moment, also when this dies; a rebuild that died is begun anew.
 
-    Raises `RebuildRefused`, `RebuildFailed`, `UnreadableEvent`, `StoreUnavailable` and `psycopg.Error`.
+    Raises `RebuildRefused`, `RebuildFailed`, `NotProved`, `UnreadableEvent`, `StoreUnavailable` and `psycopg.Error`.
     """
     began = perf_counter()
     async with standing.claimed(view), announced(standing.conninfo, Table(view).name, progress) as tell:
@@ -107,10 +108,12 @@ async def rebuild(
         await beside.make()
         try:
             bounds = await standing.positions()
-            refold = Refold(standing.domain, view, store, bounds, await standing.skipped(view))
-            work = Work(tell, await standing.rows(view))
-            filled = await fill(beside, refold, memory, work)
+            skipped = await standing.skipped(view)
+            refold = Refold(standing.domain, view, store, bounds, skipped)
+            work, sample = Work(tell, await standing.rows(view)), Sample(sum(bounds.values()))
+            filled = await fill(beside, refold, memory, work, sample)
             await beside.stand_at(bounds)
+            await Proof(standing, view, store, bounds, skipped).of(beside, sample)
             work.copied(filled.rows)
             source = Source(standing.domain, store, filled.after)
             changed, events = await swap(standing, beside, source, "rebuild")
@@ -169,7 +172,7 @@ class Work:
         self._progress(self._folded + ROW * rows // 2, self._all + ROW * rows)
 
 
-async def fill(beside: Beside, refold: Refold, memory: int, work: Work) -> Filled:
+async def fill(beside: Beside, refold: Refold, memory: int, work: Work, sample: Sample) -> Filled:
     """Folds all up to the bounds in memory, in as many passes as the limit makes needful, and copies the rows."""
     filled, ranges = Filled(), Ranges(memory)
     while ranges.first < HASHES:
@@ -183,6 +186,7 @@ async def fill(beside: Beside, refold: Refold, memory: int, work: Work) -> Fille
             touched = refold.fold(page, rows, everything if ranges.whole else ranges.takes)
             ranges.weigh(rows, touched)
         await beside.fill(rows.values())
+        sample.add(rows)
         filled.rows, filled.passes, filled.events = filled.rows + len(rows), done + 1, refold.events
         ranges.next()
     filled.after = refold.after

@@ -7,14 +7,18 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.sql import SQL
 
 from domains.orders import domain
-from projections.errors import EffectRefused, ReadUnavailable, RebuildFailed, RebuildRefused, Superseded
+from projections.errors import EffectRefused, NotProved, ReadUnavailable, RebuildFailed, RebuildRefused, Superseded
 from projections.migrate import migrate
 from projections.paging import Place
+from projections.refolding import proof
+from projections.refolding.beside import Beside
 from projections.refolding.complete import complete, recorded
 from projections.refolding.rebuild import rebuild, rollback
 from projections.refolding.republish import Republisher
@@ -203,6 +207,49 @@ async def test_a_view_that_fails_or_reaches_for_the_world_leaves_the_live_one_as
     with pytest.raises(EffectRefused, match=r"the view order-details fails on event 1 .* open for writing"):
         await rebuilt(system, replace(DETAILS, project=reaching))
     assert list(tmp_path.iterdir()) == []
+    assert (system.tables(), await system.drift()) == (LIVE, [])
+
+
+def of_chance(view, column):
+    """The same view; but what is folded into a column is another value each time."""
+
+    def project(row, event):
+        made = view.project(row, event)
+        return made and made.model_copy(update={column: type(getattr(made, column))(uuid4().int % 2**40)})
+
+    return replace(view, project=project)
+
+
+@pytest.mark.parametrize("beyond", [False, True], ids=["all", "a part"])
+@pytest.mark.parametrize(("view", "column"), [(DETAILS, "currency"), (COUNTRIES, "orders")])
+async def test_a_fold_that_makes_another_row_each_time_never_becomes_live(system, monkeypatch, view, column, beyond):
+    if beyond:
+        monkeypatch.setattr(proof, "EVENTS", 50)
+    before = rows(system, view)
+    with pytest.raises(NotProved, match=f"{view.name} was made anew.* {column} of the row '.*' is another when"):
+        await rebuilt(system, of_chance(view, column))
+    assert (system.tables(), rows(system, view), await system.drift()) == (LIVE, before, [])
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE {} SET status = 'cancelled' WHERE \"order\" = '7'", "status of the row '7' in its new table"),
+        ("DELETE FROM {} WHERE \"order\" = '7'", "its new table has 199 rows, and 200 were folded"),
+        ("UPDATE {} SET \"order\" = 'x' WHERE \"order\" = '7'", "order of the row '7' in its new table"),
+    ],
+    ids=["a value", "no row", "a key"],
+)
+async def test_a_table_that_is_not_what_was_folded_never_becomes_live(system, monkeypatch, statement, said):
+    stand_at = Beside.stand_at
+
+    async def spoilt(self, bounds):
+        await self._connection.execute(SQL(statement).format(self.table.identifier))
+        await stand_at(self, bounds)
+
+    monkeypatch.setattr(Beside, "stand_at", spoilt)
+    with pytest.raises(NotProved, match=said):
+        await rebuilt(system)
     assert (system.tables(), await system.drift()) == (LIVE, [])
 
 
