@@ -166,6 +166,8 @@ def show(found: Any, as_json: bool) -> None:
 
 def said(value: Any) -> str:
     match value:
+        case None:
+            return "never: events come faster than they are caught up with"
         case bool():
             return "yes" if value else "no"
         case int():

@@ -110,11 +110,11 @@ async def rebuild(
             bounds = await standing.positions()
             skipped = await standing.skipped(view)
             refold = Refold(standing.domain, view, store, bounds, skipped)
-            work, sample = Work(tell, await standing.rows(view)), Sample(sum(bounds.values()))
-            filled = await fill(beside, refold, memory, work, sample)
+            done, sample = Work(tell, await standing.rows(view)), Sample(sum(bounds.values()))
+            filled = await fill(beside, refold, memory, done, sample)
             await beside.stand_at(bounds)
             await Proof(standing, view, store, bounds, skipped).of(beside, sample)
-            work.copied(filled.rows)
+            done.copied(filled.rows)
             source = Source(standing.domain, store, filled.after)
             changed, events = await swap(standing, beside, source, "rebuild")
         except BaseException:
@@ -156,6 +156,11 @@ class Filled:
     after: int = 0
 
 
+def work(folded: int, rows: int) -> int:
+    """How much it is to fold so many events and to copy, index and compare so many rows, in events."""
+    return folded + ROW * rows
+
+
 class Work:
     """How much of a rebuild is done, counted in events; `rows` is how many there will be, as far as that is known."""
 
@@ -165,14 +170,14 @@ class Work:
 
     def folded(self, events: int, of: int, rows: int) -> None:
         self._folded, self._all, self._rows = events, of, max(self._rows, rows)
-        self._progress(events, of + ROW * self._rows)
+        self._progress(events, work(of, self._rows))
 
     def copied(self, rows: int) -> None:
         """What is left is to compare them."""
-        self._progress(self._folded + ROW * rows // 2, self._all + ROW * rows)
+        self._progress(work(self._folded, rows // 2), work(self._all, rows))
 
 
-async def fill(beside: Beside, refold: Refold, memory: int, work: Work, sample: Sample) -> Filled:
+async def fill(beside: Beside, refold: Refold, memory: int, whole: Work, sample: Sample) -> Filled:
     """Folds all up to the bounds in memory, in as many passes as the limit makes needful, and copies the rows."""
     filled, ranges = Filled(), Ranges(memory)
     while ranges.first < HASHES:
@@ -180,7 +185,7 @@ async def fill(beside: Beside, refold: Refold, memory: int, work: Work, sample: 
         done = filled.passes
 
         def tell(at: int, end: int, done: int = done, rows: dict[str, Row] = rows) -> None:
-            work.folded(done * end + at, (done + ranges.passes) * end, filled.rows + len(rows))
+            whole.folded(done * end + at, (done + ranges.passes) * end, filled.rows + len(rows))
 
         async for page in refold.pages(tell):
             touched = refold.fold(page, rows, everything if ranges.whole else ranges.takes)

@@ -20,6 +20,7 @@ from projections.paging import Place
 from projections.refolding import proof
 from projections.refolding.beside import Beside
 from projections.refolding.complete import complete, recorded
+from projections.refolding.estimate import estimate
 from projections.refolding.rebuild import rebuild, rollback
 from projections.refolding.republish import Republisher
 from projections.serving.views import Views
@@ -319,3 +320,13 @@ async def test_a_read_database_that_was_dropped_comes_back_from_the_store(system
     await system.place(10)
     await system.project()
     assert await system.drift() == []
+
+
+async def test_a_dry_run_changes_nothing(system):
+    spoil(system)
+    before = system.dump(DETAILS), system.execute("SELECT * FROM positions ORDER BY partition")
+    async with system.standing() as standing:
+        told = await estimate(standing, DETAILS, system.store, 1 << 30)
+    assert (told.events, told.rows, told.passes, told.suppressed != []) == (200, 199, 1, True)
+    assert (system.dump(DETAILS), system.execute("SELECT * FROM positions ORDER BY partition")) == before
+    assert (system.tables(), system.execute("SELECT count(*) FROM rebuilding")) == (LIVE, [(0,)])
