@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from enum import IntEnum
 
 import typer
@@ -61,9 +62,13 @@ CODES: dict[type[InfraError], Exit] = {
 
 
 def show_json(value: object) -> None:
-    """One JSON document on stdout, and nothing else."""
-    sys.stdout.write(visible(json.dumps(value, ensure_ascii=False, default=str)) + "\n")
+    """One JSON document on stdout, and nothing else. Times are those of RFC 3339."""
+    sys.stdout.write(visible(json.dumps(value, ensure_ascii=False, default=as_text)) + "\n")
     sys.stdout.flush()
+
+
+def as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from domains.discovery import discover
 from eventstore.errors import EventStoreError
 from infra.console import Exit, clear_errors, fail, out, printable, show_json
 from infra.native import Native, here
+from infra.native.processes import ready_reason
 from infra.plan import OPERATOR
 from projections import (
     parked_commands,  # noqa: F401  # it registers its commands
@@ -24,6 +26,7 @@ from projections import (
 )
 from projections.dlq_commands import dlq
 from projections.errors import ReadUnavailable
+from projections.readiness import Readiness
 from projections.verify_commands import projection
 from projections.watch import Watched, Watcher, watching
 from projections.why_commands import why
@@ -50,10 +53,10 @@ def watch(
 
 async def follow(system: Native, once: bool, seconds: float, as_json: bool) -> None:
     async with AsyncExitStack() as stack:
-        watchers = await opened(system, stack)
+        watched = await opened(system, stack)
         live = None if as_json or once else stack.enter_context(Live(console=out, auto_refresh=False))
         while True:
-            found = [line for watcher in watchers for line in await watcher.look()]
+            found = [line for watcher, readiness in watched for line in await look(watcher, readiness)]
             if as_json:
                 show_json({"projections": [asdict(line) for line in found]})
             elif live is not None:
@@ -65,10 +68,30 @@ async def follow(system: Native, once: bool, seconds: float, as_json: bool) -> N
             await asyncio.sleep(seconds)
 
 
-async def opened(system: Native, stack: AsyncExitStack) -> list[Watcher]:
-    """A watcher for each domain, with the operator's rights: to read, and nothing else."""
+async def opened(system: Native, stack: AsyncExitStack) -> list[tuple[Watcher, Readiness]]:
+    """A watcher for each domain, with the operator's rights: to read, and nothing else; and who asks its process."""
     person = system.settings(OPERATOR)
-    return [(await stack.enter_async_context(watching(person, domain)))[0] for domain in discover().values()]
+    return [
+        (
+            (await stack.enter_async_context(watching(person, domain)))[0],
+            Readiness(partial(unready, system, f"{domain.name}-read")),
+        )
+        for domain in discover().values()
+    ]
+
+
+def unready(system: Native, process: str) -> str | None:
+    """What `headrace status` says of a process, or None."""
+    if system.state.running(process) is None:
+        return f"{process} does not run: headrace up"
+    return ready_reason(system.ca_file, system.state.port(f"{process}.health"))
+
+
+async def look(watcher: Watcher, readiness: Readiness) -> list[Watched]:
+    found, problem = await asyncio.gather(watcher.look(), readiness.look())
+    if problem is None:
+        return found
+    return [replace(line, problem=problem.why, problem_seconds=problem.seconds) for line in found]
 
 
 def lasts(seconds: float | None) -> str:
@@ -78,8 +101,15 @@ def lasts(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
+def trouble(line: Watched) -> str | None:
+    """Why a projection does not go on, and since when that is seen; or why the key that was parked last is."""
+    if line.problem is None:
+        return line.error
+    return f"{line.problem} (for {lasts(line.problem_seconds)})" if line.problem_seconds else line.problem
+
+
 def table(found: Sequence[Watched]) -> Group:
-    """How each view stands, and below the row that changed last, or why the key that was parked last is.
+    """How each view stands, and below what is wrong with it, or the row that changed last.
 
     The figures of a view fit into the 80 columns of a usual terminal.
     """
@@ -104,6 +134,6 @@ def table(found: Sequence[Watched]) -> Group:
             f"[red]{line.drift}[/]" if line.drift else "[green]0[/]",
         )
         row = json.dumps(line.last_row, ensure_ascii=False) if line.last_row else ""
-        said, style = (line.error, "red") if line.error else (row, "dim")
+        said, style = (told, "red") if (told := trouble(line)) else (row, "dim")
         rows.add_row(view, f"[{style}]{escape(printable(said))}[/]")
     return Group(numbers, "", rows)

@@ -93,7 +93,8 @@ def skip(  # noqa: PLR0917
     if as_json:
         show_json(found)
     else:
-        out.print(f"skipped position {event}; {left.events} more events of {key} were folded", markup=False)
+        more = "1 more event was folded" if left.events == 1 else f"{left.events} more events were folded"
+        out.print(f"skipped position {event} of {key}; {more}", markup=False)
     if left.left is not None:
         raise fail(f"{key} stays parked: {left.left.error}")
 

@@ -129,4 +129,5 @@ def show(found: list[Verified]) -> None:
     told_of = [{"view": view, **asdict(one), "live": str(one.live), "folded": str(one.folded)} for view, one in drift]
     listed("", told_of[:SHOWN], ("view", "key", "column", "live", "folded", "since", "how"))
     if len(drift) > SHOWN:
-        out.print(f"\n{len(drift) - SHOWN:,} more columns differ: --json tells all")
+        more = "1 more column differs" if (left := len(drift) - SHOWN) == 1 else f"{left:,} more columns differ"
+        out.print(f"\n{more}: --json tells all")

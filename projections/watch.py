@@ -35,7 +35,8 @@ class Watched:
 
     `rate` is events a second since the last look, `eta` in how many seconds it is at the end if that goes on; None: it
     does not move. `drift` is how many rows are known to differ from what the store says, `error` why the key that was
-    parked last is, and `last_row` the row changed last.
+    parked last is, and `last_row` the row changed last. `problem` is why the projection does not go on, if its process
+    says so or does not answer, seen for `problem_seconds`; who can't ask it knows of none.
     """
 
     domain: str
@@ -50,6 +51,8 @@ class Watched:
     error: str | None
     last_row: dict[str, Any] | None
     drift: int = 0
+    problem: str | None = None
+    problem_seconds: float | None = None
 
 
 @asynccontextmanager

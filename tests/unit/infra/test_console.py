@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 import typer
@@ -53,6 +55,12 @@ def test_json_is_one_line_of_the_same_value(capsys):
     told = capsys.readouterr().out
     assert json.loads(told) == value
     assert told.removesuffix("\n").isprintable()
+
+
+def test_times_in_json_are_those_of_rfc_3339(capsys):
+    show_json({"at": datetime(2010, 12, 1, 8, 26, tzinfo=UTC), "who": UUID(int=7)})
+    told = {"at": "2010-12-01T08:26:00+00:00", "who": "00000000-0000-0000-0000-000000000007"}
+    assert json.loads(capsys.readouterr().out) == told
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])

@@ -1,5 +1,6 @@
 """What the terminal shows of projections can be read on a usual one."""
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -37,6 +38,14 @@ def test_80_columns_are_enough_to_watch(terminal):
     assert max(map(len, (heading, first, second))) <= terminal.width
 
 
+def test_why_a_projection_does_not_go_on_is_told_before_all_else(terminal):
+    line = replace(watched(domain.views[0].name, "KeyError: 1"), problem="projection: no room", problem_seconds=12.4)
+    terminal.print(commands.table([line, replace(line, view=domain.views[1].name, problem_seconds=0.0)]))
+    *_, first, second = terminal.file.getvalue().splitlines()
+    assert first.rstrip().endswith("projection: no room (for 12 s)")
+    assert second.rstrip().endswith("projection: no room")
+
+
 def test_80_columns_are_enough_to_verify(terminal, monkeypatch):
     for module in (verify_commands, listed):
         monkeypatch.setattr(module, "out", terminal)
@@ -48,3 +57,5 @@ def test_80_columns_are_enough_to_verify(terminal, monkeypatch):
     said = terminal.file.getvalue()
     assert f"key     {1:0>90}\ncolumn  lines\nlive    ['was']\nfolded  {['is'] * 20}\nsince   1\n" in said
     assert said.endswith("\n\n7 more columns differ: --json tells all\n")
+    verify_commands.show([Verified(names[0], None, 1_000_000, 9_000_000, 12_345_678, drift[: SHOWN + 1])])
+    assert terminal.file.getvalue().endswith("\n\n1 more column differs: --json tells all\n")
