@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Annotated
 
@@ -56,7 +56,7 @@ async def follow(system: Native, once: bool, seconds: float, as_json: bool) -> N
         watched = await opened(system, stack)
         live = None if as_json or once else stack.enter_context(Live(console=out, auto_refresh=False))
         while True:
-            found = [line for watcher, readiness in watched for line in await look(watcher, readiness)]
+            found = [line for domain in watched for line in await domain.look()]
             if as_json:
                 show_json({"projections": [asdict(line) for line in found]})
             elif live is not None:
@@ -68,11 +68,33 @@ async def follow(system: Native, once: bool, seconds: float, as_json: bool) -> N
             await asyncio.sleep(seconds)
 
 
-async def opened(system: Native, stack: AsyncExitStack) -> list[tuple[Watcher, Readiness]]:
-    """A watcher for each domain, with the operator's rights: to read, and nothing else; and who asks its process."""
+@dataclass(slots=True)
+class Followed:
+    """The projections of one domain, and what was seen of them last."""
+
+    watcher: Watcher
+    readiness: Readiness
+    last: list[Watched] = field(default_factory=list)
+
+    async def look(self) -> list[Watched]:
+        """In an outage what was seen before it. Raises `StoreUnavailable` or `ReadUnavailable` when that is nothing."""
+        try:
+            self.last = await self.watcher.look()
+            problem = await self.readiness.look()
+        except (EventStoreError, ReadUnavailable) as error:
+            if not self.last:
+                raise
+            problem = self.readiness.seen(str(error))
+        if problem is None:
+            return self.last
+        return [replace(line, problem=problem.why, problem_seconds=problem.seconds) for line in self.last]
+
+
+async def opened(system: Native, stack: AsyncExitStack) -> list[Followed]:
+    """Each domain, with the operator's rights: to read, and nothing else."""
     person = system.settings(OPERATOR)
     return [
-        (
+        Followed(
             (await stack.enter_async_context(watching(person, domain)))[0],
             Readiness(partial(unready, system, f"{domain.name}-read")),
         )
@@ -85,13 +107,6 @@ def unready(system: Native, process: str) -> str | None:
     if system.state.running(process) is None:
         return f"{process} does not run: headrace up"
     return ready_reason(system.ca_file, system.state.port(f"{process}.health"))
-
-
-async def look(watcher: Watcher, readiness: Readiness) -> list[Watched]:
-    found, problem = await asyncio.gather(watcher.look(), readiness.look())
-    if problem is None:
-        return found
-    return [replace(line, problem=problem.why, problem_seconds=problem.seconds) for line in found]
 
 
 def lasts(seconds: float | None) -> str:

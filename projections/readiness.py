@@ -33,9 +33,12 @@ class Readiness:
     async def look(self) -> Problem | None:
         try:
             async with asyncio.timeout(SECONDS):
-                why = of_the_projection(await asyncio.to_thread(self._ask))
+                return self.seen(of_the_projection(await asyncio.to_thread(self._ask)))
         except TimeoutError:
-            why = f"its health port has not answered for {SECONDS:.0f} s"
+            return self.seen(f"its health port has not answered for {SECONDS:.0f} s")
+
+    def seen(self, why: str | None) -> Problem | None:
+        """A problem as old as the first of those that were seen one after another."""
         if why is None:
             self._since = None
             return None

@@ -2,11 +2,15 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from projections import readiness
+from projections.commands import Followed, unready
+from projections.errors import ReadUnavailable
 from projections.readiness import LONGEST, Readiness
+from projections.watch import Watched
 
 WELL = {"projection": "ok", "events topic": "ok", "identity provider": "ok"}
 
@@ -50,3 +54,35 @@ async def test_a_process_that_does_not_answer_keeps_nobody_waiting(monkeypatch):
     found = await Readiness(answered.wait).look()
     answered.set()
     assert "has not answered" in found.why
+
+
+class Watcher:
+    """Looks that end one after another."""
+
+    def __init__(self, *looks):
+        self._looks = iter(looks)
+
+    async def look(self):
+        found = next(self._looks)
+        if isinstance(found, Exception):
+            raise found
+        return [found]
+
+
+async def test_an_outage_is_told_with_what_was_seen_before_it_and_ends_a_first_look():
+    line = Watched("orders", "order-details", 7, 7, 0, 0.0, 0.0, 0.0, 0, None, None)
+    down, now = ReadUnavailable("connection refused"), iter([10.0, 12.5])
+    followed = Followed(Watcher(line, down, down, line), Readiness(lambda: None, lambda: next(now)))
+    seen = [(await followed.look())[0] for _ in range(4)]
+    assert [(one.problem, one.problem_seconds) for one in seen[1:3]] == [
+        ("connection refused", 0.0),
+        ("connection refused", 2.5),
+    ]
+    assert (seen[0], seen[1].position, seen[3]) == (line, 7, line)
+    with pytest.raises(ReadUnavailable):
+        await Followed(Watcher(down), Readiness(lambda: None)).look()
+
+
+def test_a_process_that_does_not_run_is_no_silent_one():
+    away = SimpleNamespace(state=SimpleNamespace(running=lambda _: None))
+    assert unready(away, "orders-read") == "orders-read does not run: headrace up"
