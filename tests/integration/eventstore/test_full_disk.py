@@ -1,12 +1,6 @@
-"""A disk that is full refuses appends, loses none, and takes them again when there is room.
-
-The system's own limit for the size of a file, under which the server is started, is what PostgreSQL itself treats like
-a full disk; it needs no file system to be mounted.
-"""
+"""A disk that is full refuses appends, loses none, and takes them again when there is room."""
 
 import asyncio
-import resource
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from random import Random
 from uuid import uuid4
@@ -17,39 +11,21 @@ from eventstore.errors import StoreUnavailable
 from eventstore.migrate import Roles, connect, migrate
 from eventstore.postgres import PostgresStore
 from eventstore.records import Append, NewEvent, NoStream
-from infra.native import Native
-from infra.plan import Plan
+from tests.disk import ROOM, full_disk
 from tests.integration.eventstore.conftest import STORE, Place
 
-ROOM = 17 * 1024 * 1024  # more than a file of the write-ahead log, which is made beforehand
 BODY = b'"%s"' % Random(1).randbytes(600).hex().encode()  # too short to be compressed
-
-
-@contextmanager
-def files_of_at_most(size):
-    """For the processes that are started inside."""
-    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
 
 
 @pytest.fixture
 def place(floor):
     """An empty store on a server of its own, whose files can't grow."""
-    system = Native(floor.folder.with_name(f"{floor.folder.name}-disk"), Plan(), floor.cache)
-    try:
-        with files_of_at_most(ROOM):
-            system.up(only={"postgres"})
+    with full_disk(floor) as system:
         system.create_database(STORE)
         found = Place(system, "public")
         with connect(found.owner, 30) as connection:
             migrate(connection, Roles("crash-write", ["crash-read"]))
         yield found
-    finally:
-        system.down()
 
 
 async def test_a_full_disk_refuses_appends_and_loses_none(place):

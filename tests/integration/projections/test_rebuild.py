@@ -25,6 +25,9 @@ from projections.refolding.rebuild import rebuild, rollback
 from projections.refolding.republish import Republisher
 from projections.serving.views import Views
 from projections.tables import PREVIOUS, Table
+from tests.conftest import empty_read_database
+from tests.disk import ROOM, full_disk
+from tests.integration.projections.conftest import opened
 
 DETAILS, COUNTRIES, CUSTOMERS = domain.views
 LIVE = {Table(view).name for view in domain.views}
@@ -254,15 +257,34 @@ async def test_a_table_that_is_not_what_was_folded_never_becomes_live(system, mo
     assert (system.tables(), await system.drift()) == (LIVE, [])
 
 
-async def test_a_full_disk_leaves_the_live_one_as_it_is(system):
-    system.execute("""
-        CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$
-    """)
-    system.execute("CREATE TRIGGER full_disk BEFORE INSERT ON rebuilds EXECUTE FUNCTION full_disk()")
-    with pytest.raises(ReadUnavailable, match="No space left on device"):
-        await rebuilt(system)
-    assert (system.tables(), await system.drift()) == (LIVE, [])
+@pytest.fixture
+async def full(floor, postgres):
+    """The read database is on a server of its own, whose files can't grow; 200 orders are placed and projected."""
+    with full_disk(floor) as disk:
+        async with opened(empty_read_database(disk), postgres) as system:
+            await system.place(200)
+            await system.project()
+            yield system
+
+
+def large(row, event):
+    """More in one row than can be packed: all together, more than the disk takes."""
+    made = DETAILS.project(row, event)
+    return made.model_copy(update={"currency": Random(made.order).randbytes(ROOM // 100).hex()})
+
+
+async def test_a_disk_that_is_full_in_the_midst_of_a_rebuild_leaves_the_live_one_as_it_is(full):
+    live = full.dump(DETAILS)
+    with pytest.raises(ReadUnavailable, match="could not extend file"):
+        await rebuilt(full, replace(DETAILS, project=large))
+    [(error, told)] = full.execute("SELECT error, done < total FROM rebuilding")
+    assert ("could not extend file" in error, told) == (True, True)
+    left = "SELECT projection FROM positions WHERE projection <> 'views' UNION ALL SELECT name FROM rebuilds"
+    assert (full.tables(), full.execute(left), full.dump(DETAILS), await full.drift()) == (LIVE, [], live, [])
+    await full.place(5)
+    await full.project()
+    done = await rebuilt(full)
+    assert (done.rows, done.changed, await full.drift()) == (205, 0, [])
 
 
 def newer(view, **changes):
