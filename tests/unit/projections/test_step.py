@@ -1,21 +1,25 @@
-"""Batches of a lane or of the store, and a page folded anew, take one step: the same rows, refusals and errors."""
+"""Batches of the lanes and of the store, and pages folded anew, take one step: the same rows, refusals and errors."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domains.codec import decode
 from domains.errors import UnreadableEvent
 from domains.kernel import Decider, Domain, Event, Row, View
+from eventstore.cloudevents import encode
 from eventstore.records import Metadata, RecordedEvent
+from infra.partitions import partition_of
 from projections.errors import EffectRefused, RebuildFailed
-from projections.placed import Placed
+from projections.placed import Arrived
 from projections.projector import Projector
+from projections.records import judge
+from projections.refolding import refold
 from projections.refolding.effects import guarded
-from projections.refolding.refold import fold
+from projections.refolding.refold import Source, fold
 from projections.rows import MemoryDatabase
 from projections.step import LONGEST_KEY
 
@@ -23,6 +27,7 @@ AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
 
 
 class Told(Event):
+    number: str
     tally: str
     what: str
 
@@ -68,7 +73,7 @@ def project(row, event):
 
 VIEW = View("tallies", Tally, "tally", key_of, project)
 DOMAIN = Domain(
-    "tally", "tally", {}, {"tally.Told.v1": Told}, Decider(None, lambda state, _: state, lambda *_: ()), (VIEW,)
+    "tally", "number", {}, {"tally.Told.v1": Told}, Decider(None, lambda state, _: state, lambda *_: ()), (VIEW,)
 )
 GOOD = ["one", "two", "gone", "unused"]
 BAD = ["poison", "no key", "a number", "another kind", "another key", "no row", "unreadable"]
@@ -78,26 +83,47 @@ told = st.tuples(st.sampled_from([*GOOD * 3, *BAD]), st.sampled_from(["a", "b"] 
 
 
 def recorded(position, what, key):
-    data = b"{}" if what == "unreadable" else Told(occurred_at=AT, tally=key, what=what).model_dump_json().encode()
+    told = Told(occurred_at=AT, number=str(position), tally=key, what=what)
+    data = b"{}" if what == "unreadable" else told.model_dump_json().encode()
     # Each event has a stream of its own, so that one whose key can't be told holds up no other.
     return RecordedEvent(
         position, f"tally-{position}", 1, UUID(int=position), "tally.Told.v1", AT, AT, data, Metadata()
     )
 
 
-def placed(event):
-    try:
-        return Placed.of(0, event.position, event, decode(DOMAIN, event))
-    except UnreadableEvent as error:
-        return Placed.of(0, event.position, event, error)
+class Log:
+    """As much of a store as a source reads."""
+
+    def __init__(self, events):
+        self._events = events
+
+    async def read_log(self, after, limit):
+        return [event for event in self._events if event.position > after][:limit]
 
 
-async def applied(events, size, view=VIEW):
+async def of_the_store(events, size):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(refold, "PAGE", size)
+        bounds = dict.fromkeys(range(DOMAIN.partitions), events[-1].position if events else 0)
+        return [batch async for batch in Source(DOMAIN, Log(events)).placed(DOMAIN, bounds)]
+
+
+async def of_a_lane(events, size):
+    """As the records of both lanes are judged, by the worker."""
+    judged = []
+    for event in events:
+        record, place = encode(event, "/tally"), partition_of(event.stream.encode(), DOMAIN.partitions)
+        came = Arrived(DOMAIN.events_topic, place, event.position, record.key, record.value, list(record.headers))
+        judged.append(judge(DOMAIN, came))
+    return [judged[first : first + size] for first in range(0, len(judged), size)]
+
+
+async def applied(batches, view=VIEW):
     """What the core makes of them: its rows, and of the first that failed the position and why."""
-    database, failed = MemoryDatabase(1), {}
+    database, failed = MemoryDatabase(DOMAIN.partitions), {}
     projector = Projector((view,), database)
-    for first in range(0, len(events), size):
-        done = await projector.apply([placed(event) for event in events[first : first + size]])
+    for batch in batches:
+        done = await projector.apply(batch)
         failed |= {one.event.position: one.error for one in done.parked.get(view.name, ()) if one.error is not None}
     return database.rows.get(view.name, {}), min(failed.items(), default=None)
 
@@ -114,33 +140,34 @@ def folded(events):
     return rows, None
 
 
-@given(st.lists(told, max_size=25), st.integers(1, 9))
-async def test_both_ways_give_the_same_rows_and_fail_on_the_same_event_for_the_same_reason(told, size):
+FORMS = [of_a_lane, of_the_store]
+
+
+@given(st.lists(told, max_size=25), st.integers(1, 9), st.sampled_from(FORMS))
+async def test_all_forms_give_the_same_rows_and_fail_on_the_same_event_for_the_same_reason(told, size, form):
     events = [recorded(position, *one) for position, one in enumerate(told, 1)]
     while True:
         rows, failed = folded(events)
-        lane, parked = await applied(events, size)
+        batched, parked = await applied(await form(events, size))
         if failed is None:
-            assert (rows, None) == (lane, parked)
+            assert (rows, None) == (batched, parked)
             return
         position, why = failed
         assert parked is not None
         assert (parked[0], parked[1].endswith(why)) == (position, True)
-        # The page was folded up to there, and so far a lane has the same rows.
+        # The page was folded up to there, and batches have the same rows so far.
         before = [event for event in events if event.position < position]
-        assert rows == (await applied(before, size))[0]
+        assert rows == (await applied(await form(before, size)))[0]
         events = [event for event in events if event.position != position]
 
 
-@given(st.sampled_from(REACHING), st.integers(0, 3))
-async def test_both_ways_name_the_effect_that_a_view_reached_for(what, before):
+@given(st.sampled_from(REACHING), st.integers(0, 3), st.sampled_from(FORMS))
+async def test_all_forms_name_the_effect_that_a_view_reached_for(what, before, form):
     events = [recorded(position, "one", "a") for position in range(1, before + 1)]
     events.append(recorded(before + 1, what, "a"))
     rows = {}
-    try:
+    with pytest.raises(EffectRefused, match="'/dev/null'") as refused:
         fold(DOMAIN, VIEW, events, rows)
-    except EffectRefused as error:
-        named = error
-    assert (named.event.position, "'/dev/null'" in str(named)) == (before + 1, True)
-    lane, (position, why) = await applied(events, 2, guarded(VIEW))
-    assert (lane, position, "'/dev/null'" in why) == (rows, before + 1, True)
+    assert refused.value.event.position == before + 1
+    batched, (position, why) = await applied(await form(events, 2), guarded(VIEW))
+    assert (batched, position, "'/dev/null'" in why) == (rows, before + 1, True)
