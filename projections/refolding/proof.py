@@ -1,10 +1,11 @@
 """What stands in the table beside the live one is held against its fold, and against another, before it is live."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from domains.kernel import Row
+from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
 from infra.partitions import partition_of
 from projections.errors import NotProved
@@ -16,10 +17,11 @@ from projections.refolding.refold import Bounds, Refold, fold, without
 from projections.rows import AnyView
 
 ROWS = 200
-# So many events are folded once more, a row of at most so many: what there is beyond is compared with the first fold.
+# So many events are folded once more, and of a row: of what has more, so many are folded twice and compared.
 EVENTS, OF_ROW = 10_000, 500
 BY_KEY = "SET LOCAL enable_seqscan = off"
 ANOTHER = "is another when it is folded once more, so the fold makes of it what is not in the events"
+Made = dict[str, Row | None]
 
 
 class Sample:
@@ -43,7 +45,8 @@ class Sample:
 class Proof:
     """Folds a sample of rows once more, from what the store says now and with all decoded anew.
 
-    A row of one stream is folded from that stream; of others all up to a bound is folded, twice if there is more.
+    A row of one stream is folded from that stream, others from the log; where there is more than is folded here, that
+    part is folded twice.
     """
 
     standing: Standing
@@ -54,18 +57,17 @@ class Proof:
 
     async def of(self, beside: Beside, sample: Sample) -> None:
         """Raises `NotProved`, and what a fold raises."""
-        found = (await self.standing.one("count", {}, table=beside.table.identifier))["rows"]
-        if found != sample.count:
-            raise NotProved(self.view.name, f"its new table has {found} rows, and {sample.count} were folded")
+        found = await self.standing.one("count", {}, table=beside.table.identifier)
+        found |= await self.standing.one("indexes", {"name": beside.table.name})
+        if (rows := found["rows"]) != sample.count:
+            raise NotProved(self.view.name, f"its new table has {rows} rows, and {sample.count} were folded")
+        if (whole := found["whole"]) != (wanted := len(beside.table.indexes)):
+            raise NotProved(self.view.name, f"its new table has {whole} whole indexes, and not {wanted}")
         table = await self._table(beside, sample.rows)
         self._compare(sample.rows, table, sample.rows, "in its new table is not as it was folded")
-        if of_one_stream(self.standing.domain, self.view):
-            again = await self._of_streams(sample.rows)
-            self._compare(again, table, again, ANOTHER)
-            return
-        bounds = {partition: min(bound, EVENTS) for partition, bound in self.bounds.items()}
-        before = table if bounds == self.bounds else await self._of_all(sample.rows, bounds)
-        self._compare(sample.rows, before, await self._of_all(sample.rows, bounds), ANOTHER)
+        folded = self._of_streams if of_one_stream(self.standing.domain, self.view) else self._of_log
+        again, before = await folded(sample.rows, table)
+        self._compare(again, before, again, ANOTHER)
 
     def _compare(
         self, keys: Iterable[str], found: Mapping[str, Row | None], wanted: Mapping[str, Row | None], how: str
@@ -82,20 +84,28 @@ class Proof:
             rows = await (await self.standing.run("chosen", {"keys": list(keys)}, **names)).fetchall()
         return {row[self.view.key]: as_it_is(self.view, row) for row in rows}
 
-    async def _of_streams(self, keys: Iterable[str]) -> dict[str, Row | None]:
-        again, events, domain = dict[str, Row | None](), 0, self.standing.domain
+    async def _of_streams(self, keys: Mapping[str, Row], table: Mapping[str, Row]) -> tuple[Made, Made]:
+        """Rows folded once more, and what they must be: those of the table, or of as many of their events as here."""
+        again, before, events, domain = Made(), Made(), 0, self.standing.domain
         for key in keys:
-            stream, rows = domain.stream(key), dict[str, Row]()
+            stream = domain.stream(key)
             page = await self.store.read_stream(stream, limit=OF_ROW)
-            if len(page) < OF_ROW:
-                bound = self.bounds[partition_of(stream.encode(), domain.partitions)]
-                within = [event for event in page if event.position <= bound]
-                fold(domain, self.view, without(within, self.skipped), rows, key.__eq__)
-                again[key] = rows.get(key)
+            bound = self.bounds[partition_of(stream.encode(), domain.partitions)]
+            within = without([event for event in page if event.position <= bound], self.skipped)
+            again[key] = self._of_events(key, within)
+            before[key] = table.get(key) if len(page) < OF_ROW else self._of_events(key, within)
             if (events := events + len(page)) >= EVENTS:
                 break
-        return again
+        return again, before
 
-    async def _of_all(self, keys: Mapping[str, Row], bounds: Bounds) -> dict[str, Row]:
+    def _of_events(self, key: str, events: Sequence[RecordedEvent]) -> Row | None:
+        rows = dict[str, Row]()
+        fold(self.standing.domain, self.view, events, rows, key.__eq__)
+        return rows.get(key)
+
+    async def _of_log(self, keys: Mapping[str, Row], table: Mapping[str, Row]) -> tuple[Made, Made]:
+        bounds = {partition: min(bound, EVENTS) for partition, bound in self.bounds.items()}
         refold = Refold(self.standing.domain, self.view, self.store, bounds, self.skipped)
-        return await refold.rows(keys.__contains__)
+        again = await refold.rows(keys.__contains__)
+        before = table if bounds == self.bounds else await refold.rows(keys.__contains__)
+        return Made(dict.fromkeys(keys)) | again, Made(before)

@@ -229,6 +229,7 @@ def of_chance(view, column):
 async def test_a_fold_that_makes_another_row_each_time_never_becomes_live(system, monkeypatch, view, column, beyond):
     if beyond:
         monkeypatch.setattr(proof, "EVENTS", 50)
+        monkeypatch.setattr(proof, "OF_ROW", 1)
     before = rows(system, view)
     with pytest.raises(NotProved, match=f"{view.name} was made anew.* {column} of the row '.*' is another when"):
         await rebuilt(system, of_chance(view, column))
@@ -241,15 +242,16 @@ async def test_a_fold_that_makes_another_row_each_time_never_becomes_live(system
         ("UPDATE {} SET status = 'cancelled' WHERE \"order\" = '7'", "status of the row '7' in its new table"),
         ("DELETE FROM {} WHERE \"order\" = '7'", "its new table has 199 rows, and 200 were folded"),
         ("UPDATE {} SET \"order\" = 'x' WHERE \"order\" = '7'", "order of the row '7' in its new table"),
+        ("DROP INDEX order_details_v2_next_country_order_idx", r"its new table has \d whole indexes, and not \d"),
     ],
-    ids=["a value", "no row", "a key"],
+    ids=["a value", "no row", "a key", "no index"],
 )
 async def test_a_table_that_is_not_what_was_folded_never_becomes_live(system, monkeypatch, statement, said):
     stand_at = Beside.stand_at
 
     async def spoilt(self, bounds):
-        await self._connection.execute(SQL(statement).format(self.table.identifier))
         await stand_at(self, bounds)
+        await self._connection.execute(SQL(statement).format(self.table.identifier))
 
     monkeypatch.setattr(Beside, "stand_at", spoilt)
     with pytest.raises(NotProved, match=said):
