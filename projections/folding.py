@@ -7,6 +7,7 @@ from itertools import chain
 
 from domains.errors import UnreadableEvent
 from domains.kernel import Row
+from eventstore.records import RecordedEvent
 from projections.errors import FoldFailed, RowRefused
 from projections.parking import Spot, Waiting
 from projections.placed import Placed
@@ -155,7 +156,7 @@ def touched_by(view: AnyView, placed: Placed) -> tuple[str | None, str | None] |
     try:
         key = key_of(view, placed.event)
     except FoldFailed as error:
-        return None, failed(view, placed, error)
+        return None, failed(view, placed, str(error))
     return None if key is None else (key, None)
 
 
@@ -166,8 +167,8 @@ def project(view: AnyView, key: str, row: Row | None, placed: Placed) -> Row | N
     try:
         return row_after(view, key, row, placed.event)
     except FoldFailed as error:
-        raise FoldFailed(failed(view, placed, error)) from error
+        raise FoldFailed(failed(view, placed, str(error))) from error
 
 
-def failed(view: AnyView, placed: Placed, why: FoldFailed) -> str:
-    return f"the view {view.name} fails on event {placed.version} of stream {placed.stream!r}: {why}"
+def failed(view: AnyView, event: Placed | RecordedEvent, why: str) -> str:
+    return f"the view {view.name} fails on event {event.version} of stream {event.stream!r}: {why}"

@@ -16,6 +16,7 @@ from eventstore.records import RecordedEvent
 from infra.plan import CONSOLE, OPERATOR
 from projections import sql
 from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
+from projections.folding import failed
 from projections.parking import EventPlace, Skip, Spot
 from projections.postgres import COUNTED, POSITIONS, PROJECTION, PostgresTransaction
 from projections.projector import Applied, Projector
@@ -118,7 +119,8 @@ def refuse(view: AnyView, applied: Applied) -> None:
     """A version with a parked key would be no complete one. Raises `RebuildFailed`."""
     for waiting in applied.parked.get(view.name, ()):
         if waiting.error is not None:
-            raise RebuildFailed(view.name, waiting.event, waiting.error)
+            why = waiting.error.removeprefix(failed(view, waiting.event, ""))
+            raise RebuildFailed(view.name, waiting.event, why)
 
 
 class Beside:

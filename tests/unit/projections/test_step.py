@@ -18,6 +18,7 @@ from projections.placed import Arrived
 from projections.projector import Projector
 from projections.records import judge
 from projections.refolding import refold
+from projections.refolding.beside import refuse
 from projections.refolding.effects import guarded
 from projections.refolding.refold import Source, fold
 from projections.rows import MemoryDatabase
@@ -159,6 +160,18 @@ async def test_all_forms_give_the_same_rows_and_fail_on_the_same_event_for_the_s
         before = [event for event in events if event.position < position]
         assert rows == (await applied(await form(before, size)))[0]
         events = [event for event in events if event.position != position]
+
+
+@pytest.mark.parametrize("what", [bad for bad in BAD if bad != "unreadable"])
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_catch_up_says_what_a_first_pass_says(what, form):
+    events = [recorded(1, what, "a")]
+    with pytest.raises(RebuildFailed) as first:
+        fold(DOMAIN, VIEW, events, {})
+    [batch] = await form(events, 1)
+    with pytest.raises(RebuildFailed) as later:
+        refuse(VIEW, await Projector((VIEW,), MemoryDatabase(DOMAIN.partitions)).apply(batch))
+    assert str(later.value) == str(first.value)
 
 
 @given(st.sampled_from(REACHING), st.integers(0, 3), st.sampled_from(FORMS))
