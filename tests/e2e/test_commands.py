@@ -74,6 +74,32 @@ async def test_watch_shows_each_view_with_the_row_that_changed_last(system, clie
     assert "\x1b" not in shown
 
 
+def problems(system):
+    """What `watch` says of each projection that does not go on."""
+    told = json.loads(system.headrace("watch", "--once", "--json").stdout)["projections"]
+    return {f"{line['domain']}/{line['view']}": line["problem"] for line in told if line["problem"] is not None}
+
+
+async def test_watch_says_why_a_projection_does_not_go_on(system):
+    orders = {"orders/customer-history", "orders/order-details", "orders/sales-by-country"}
+    assert problems(system) == {}
+    try:
+        system.kill("orders-read")
+        found = problems(system)
+        assert (set(found), set(found.values())) == (orders, {"orders-read does not run: headrace up"})
+        await asyncio.to_thread(system.up)
+        system.kill("kafka")
+        async with asyncio.timeout(60):
+            while not (await asyncio.to_thread(problems, system)).keys() >= {*orders, "accounts/account"}:
+                continue
+        assert all("topic" in why or "Kafka" in why for why in problems(system).values())
+    finally:
+        await asyncio.to_thread(system.up)
+    async with asyncio.timeout(60):
+        while await asyncio.to_thread(problems, system):
+            continue
+
+
 async def test_the_doctor_finds_nothing_wrong_and_names_what_is(system):
     assert system.headrace("doctor").returncode == 0
     secret = system.credentials / "gateway" / "key.pem"
