@@ -37,6 +37,7 @@ from projections.migrate import migrate
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
+from projections.refolding.changed import check
 from projections.refolding.complete import complete, recorded
 from projections.refolding.republish import Republisher
 from projections.refolding.sampling import Sampler
@@ -120,6 +121,8 @@ def prepare(domain: Domain) -> int:
             migrate(connection, domain, recorded=asyncio.run(recorded(store_place)))
             if asyncio.run(complete(domain, place, store_place)):
                 migrate(connection, domain)
+        for view in asyncio.run(check(domain, place, store_place)):
+            say(0, f"not seen whether the changed code of {view} makes other rows: headrace projection verify")
     except (StoreUnavailable, ReadUnavailable) as error:
         return say(69, str(error))
     except (ProjectionError, UnreadableEvent, psycopg.Error) as error:

@@ -2,6 +2,7 @@
 
 ProjectionError
 ├── TableMismatch    a table's columns are not those of its row: the view's version must be raised
+├── FoldChanged      a view's code makes other rows than those that are there: its version must be raised
 ├── Fenced           another worker has moved the position; nothing was written
 ├── Superseded       other versions of the views are live: this process is too old, or too new
 ├── FoldFailed       a view can't fold an event; the key is parked
@@ -17,6 +18,9 @@ ProjectionError
 └── Overtaken        a reader of changes was slower than they come, and what it lacks has made room
 """
 
+from typing import Any
+
+from domains.kernel import Domain, View
 from eventstore.records import BareEvent, RecordedEvent
 
 
@@ -26,6 +30,17 @@ class ProjectionError(Exception):
 
 class TableMismatch(ProjectionError):
     """A table's columns are not those of its row."""
+
+
+class FoldChanged(ProjectionError):
+    """A view's code makes other rows than those that are there, though its version is the same."""
+
+    def __init__(self, domain: Domain, view: View[Any, Any], what: str) -> None:
+        super().__init__(
+            f"the fold of view {view.name!r} has changed since its rows were made: {what}: "
+            f"raise the view's version from {view.version} to {view.version + 1}; "
+            f"or, once no worker of the code before is at work: headrace projection rebuild {domain.name}/{view.name}"
+        )
 
 
 class Fenced(ProjectionError):

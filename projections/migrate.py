@@ -10,6 +10,7 @@ from psycopg.sql import SQL, Identifier
 from domains.kernel import Domain
 from infra.plan import CONSOLE, OPERATOR
 from projections import sql
+from projections.code import fingerprint
 from projections.postgres import PROJECTION
 from projections.rows import AnyView
 from projections.tables import Table, signature, tables
@@ -79,6 +80,9 @@ def grant(connection: Connection[Any], name: str, right: SQL, reader: Identifier
 
 
 def inputs(domain: Domain) -> str:
-    """What the tables are made from."""
-    made = [(table.name, table.columns, table.shapes, table.view.filters) for table in tables(domain).values()]
+    """What the tables are made from, and their rows."""
+    made = [
+        (table.name, table.columns, table.shapes, table.view.filters, fingerprint(domain, table.view))
+        for table in tables(domain).values()
+    ]
     return hashlib.sha256(repr((sql.text("schema"), domain.partitions, made)).encode()).hexdigest()

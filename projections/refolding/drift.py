@@ -110,6 +110,20 @@ class Frozen:
         [row] = await (await self._connection.execute(query)).fetchall()
         return int(row["rows"])
 
+    async def some(self, view: AnyView, most: int) -> dict[str, Row]:
+        """So many rows from all over the table, the same each time."""
+        return await self._rows(view, "sampled", limit=most)
+
+    async def chosen(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
+        """The rows with these keys, as far as they are there."""
+        return await self._rows(view, "chosen", keys=list(keys))
+
+    async def _rows(self, view: AnyView, statement: str, **told: Any) -> dict[str, Row]:
+        table = Table(view)
+        query = sql.template(statement).format(columns=table.listed, table=table.identifier, key=table.key)
+        found = await (await self._connection.execute(query, told)).fetchall()
+        return {row[view.key]: as_it_is(view, row) for row in found}
+
     async def rows(self, view: AnyView) -> AsyncIterator[Row]:
         table = Table(view)
         query = sql.template("every").format(columns=table.listed, table=table.identifier, key=table.key)

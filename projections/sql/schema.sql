@@ -97,3 +97,8 @@ CREATE TABLE IF NOT EXISTS drift (
     seen_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (view, key)
 );
+-- By which code the rows of a table are folded; '' where it was swapped since, so that nobody has looked.
+CREATE TABLE IF NOT EXISTS folds (
+    name text PRIMARY KEY,
+    code text NOT NULL
+);

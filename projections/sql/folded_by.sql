@@ -1,0 +1,1 @@
+SELECT code FROM folds WHERE name = %(name)s

@@ -1,0 +1,1 @@
+SELECT {columns} FROM {table} ORDER BY hashtextextended({key}, 0), {key} LIMIT %(limit)s
