@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import TopicAuthorizationFailedError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers.aiokafka import Consumer
+
+LAST_COMMIT_SECONDS = 1.0
 
 
 class Whole:
@@ -39,6 +42,12 @@ def size(records: Sequence[Any]) -> int:
     return sum(len(record.value) for record in records if record.value is not None)
 
 
+def to_end() -> bool:
+    """Whether this task is to end, and not only what it waits for: the consumer's thread cancels what it won't do."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Straight(Consumer):  # type: ignore[misc]  # faust has no types that we follow
     """Everything but the way of a record is faust's: groups, rebalances, fetching and the commits of offsets."""
 
@@ -53,8 +62,21 @@ class Straight(Consumer):  # type: ignore[misc]  # faust has no types that we fo
         if self._thread._thread is None:  # noqa: SLF001
             self._thread.thread_loop.close()
 
+    async def wait_empty(self) -> None:
+        """Commits what is done, if the thread still answers: faust waits for ever for one that has ended."""
+        try:
+            async with asyncio.timeout(LAST_COMMIT_SECONDS):
+                await super().wait_empty()
+        except TimeoutError:
+            return
+        except asyncio.CancelledError:
+            if to_end():
+                raise
+
     async def check(self, topic: str) -> None:
         """Raises what Kafka denies: faust does not ask, and until somebody does, aiokafka does not try again."""
+        if self._thread._thread is None:  # noqa: SLF001
+            raise ConsumerNotStarted
         await self._thread.call_thread(self._check, topic)
 
     async def _check(self, topic: str) -> None:

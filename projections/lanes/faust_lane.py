@@ -25,7 +25,7 @@ from infra.health import Health
 from infra.kafka import MECHANISM, tls
 from infra.settings import Settings
 from projections.errors import ReadUnavailable
-from projections.lanes.faust_consumer import Fetches, Straight
+from projections.lanes.faust_consumer import Fetches, Straight, to_end
 from projections.lanes.progress import Freshness, Progress
 from projections.lanes.refusal import Refusal
 from projections.placed import Arrived
@@ -38,7 +38,7 @@ MOST = 4000
 BUFFERED_BYTES = 8 * 1024 * 1024
 GATHER_SECONDS = 0.02
 BEGIN_SECONDS = 45.0  # a rebalance may be waited for
-PAUSE_SECONDS = 0.5
+PAUSE_SECONDS, DENIED_SECONDS = 0.5, 2.0
 ANSWER_SECONDS = 5.0
 LARGEST_FETCH = 4 * 1024 * 1024
 DENIALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
@@ -67,6 +67,7 @@ class FaustLane:
         self._app.agent(topic, name=f"{self._domain.name}.{PROJECTION}")(nothing)
         self._app.transport.Consumer = partial(Straight, self._waiting)
         self._began = self._working = False
+        self._beginning: asyncio.Timeout | None = None
 
     def problem(self) -> str | None:
         """Why records don't come or go, or None."""
@@ -98,19 +99,22 @@ class FaustLane:
             try:
                 await self._until_it_crashes()
             except TimeoutError:
-                log.warning("faust has not begun within %d s", BEGIN_SECONDS)
+                log.warning("faust has not begun within %d s, or was denied what it needs", BEGIN_SECONDS)
             except KafkaError as error:
-                self._failed(error)
                 log.warning("faust can't go on: %s", error)
+            except asyncio.CancelledError:
+                if to_end():
+                    raise
+                log.warning("faust has ended, and cancelled what it was asked")
             except Exception:
                 log.exception("faust ended with an unforeseen error")
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(DENIED_SECONDS if self._refusal.problem() else PAUSE_SECONDS)
             log.warning("faust is begun anew")
             self._replace()
 
     async def _until_it_crashes(self) -> None:
         try:
-            async with asyncio.timeout(BEGIN_SECONDS):
+            async with asyncio.timeout(BEGIN_SECONDS) as self._beginning:
                 await self._app.start()
             self._began = True
             work = asyncio.create_task(self._work())
@@ -119,8 +123,13 @@ class FaustLane:
             finally:
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
+            if isinstance(self._app.crash_reason, KafkaError):
+                raise self._app.crash_reason
+        except KafkaError as error:
+            self._failed(error)
+            raise
         finally:
-            self._began = False
+            self._began, self._beginning = False, None
             await self._app.stop()
             self._app.consumer.dispose()
 
@@ -146,16 +155,32 @@ class FaustLane:
         return position
 
     async def _asked(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
-        """What the consumer answers. One that stops meanwhile never does. Raises `ReadUnavailable`."""
-        if not self._began:
+        """What the consumer answers. One that stops meanwhile never does, or cancels it. Raises `ReadUnavailable`."""
+        if self._beginning is None:
             raise ReadUnavailable("faust has not begun")
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
+                # Also while faust begins: without its group it waits for partitions, and says nothing.
                 await self._app.consumer.check(self._domain.events_topic)
+                if not self._began:
+                    raise ReadUnavailable("faust has not begun")
                 return await question(self._app.consumer)
         except (KafkaError, ConsumerNotStarted, TimeoutError) as error:
             self._failed(error)
+            if isinstance(error, DENIALS):
+                await self._give_up(error)
             raise ReadUnavailable(f"{self._domain.events_topic}: {type(error).__name__}: {error}") from error
+        except asyncio.CancelledError:
+            if to_end():
+                raise
+            raise ReadUnavailable("faust has ended") from None
+
+    async def _give_up(self, error: Exception) -> None:
+        """What aiokafka has ended since it was denied, nobody begins again when the right comes back."""
+        if self._began:
+            await self._app.crash(error)
+        elif self._beginning is not None and not self._beginning.expired():
+            self._beginning.reschedule(0)
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, DENIALS):

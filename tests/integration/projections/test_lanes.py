@@ -292,7 +292,7 @@ def folder(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("lane", "right"), [("faust", "topic"), ("direct", "topic"), ("direct", "group")])
+@pytest.mark.parametrize("right", ["topic", "group"])
 async def test_a_lane_that_loses_a_right_says_so_and_counts_as_stuck(floor, domain, lane, right, monkeypatch):
     monkeypatch.setattr(refusal, "STUCK_SECONDS", 3)
     settings = floor.settings(f"{domain.name}-read")
@@ -309,10 +309,27 @@ async def test_a_lane_that_loses_a_right_says_so_and_counts_as_stuck(floor, doma
         assert "uthorization" in running.problem()
         assert domain.events_topic in why
         floor.admin().provision([settings], acls, [])
-        if lane == "direct":  # faust is begun anew by whoever sees that it is not alive
-            store.publish(5)
-            await all_are_counted(place, 10)
-            assert running.stuck() is None
+        store.publish(5)
+        await all_are_counted(place, 10)
+        assert running.stuck() is None
+
+
+@pytest.mark.usefixtures("folder")
+async def test_a_lane_that_begins_without_its_group_says_so_within_ten_seconds_and_works_when_it_has_it(
+    floor, domain, lane
+):
+    settings = floor.settings(f"{domain.name}-read")
+    place = conninfo(settings, read_database(domain))
+    acls = (write_side(domain) + read_side(domain)).acls
+    left = [acl for acl in acls if acl.principal == settings.principal and not covers(acl, "group", domain)]
+    floor.admin().provision([settings], left, [])
+    Store(floor, domain).publish(5)
+    async with at_work(domain, lane, settings, place) as running:
+        async with asyncio.timeout(10):
+            while "uthorization" not in str(running.problem()):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        floor.admin().provision([settings], acls, [])
+        await all_are_counted(place, 5)
 
 
 def covers(acl, right, domain):
