@@ -1,7 +1,7 @@
 """Publishes the rows that batches changed, in order, while the next batches are folded."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,9 +12,9 @@ from projections.patience import Patience
 from projections.projector import Applied, Projector
 from projections.publish import Changed, Publisher
 from projections.rows import ReadDatabase, Transaction, ordered, to_publish
+from projections.sources import Done
 
 MANY = 4000  # events
-Done = Callable[[], None]
 
 
 @dataclass(slots=True)

@@ -72,19 +72,16 @@ def read(domain: Domain, recorded: Told) -> Event | UnreadableEvent:
     return event
 
 
-def sorted_out(
-    judged: Iterable[tuple[Arrived, Placed | DeadLetter]], most: int
-) -> tuple[list[Placed], list[DeadLetter]]:
+def sorted_out(events: Iterable[Placed], most: int) -> tuple[list[Placed], list[DeadLetter]]:
     """Events in their order, and what is none; `most` is the highest position that can have been published."""
     good, bad = list[Placed](), list[DeadLetter]()
-    for record, one in judged:
-        if isinstance(one, DeadLetter):
-            bad.append(one)
-        elif one.position > most:
-            why = f"its position {one.position} can't have been published yet: the topic has no more than {most}"
-            bad.append(DeadLetter(record, why))
-        else:
-            good.append(one)
+    for event in events:
+        if event.position <= most:
+            good.append(event)
+            continue
+        assert isinstance(event.came, Arrived)  # noqa: S101  # the store has no such position
+        why = f"its position {event.position} can't have been published yet: the topic has no more than {most}"
+        bad.append(DeadLetter(event.came, why))
     return good, bad
 
 

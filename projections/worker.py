@@ -15,17 +15,17 @@ from projections.metrics import BATCH_EVENTS, BATCH_SECONDS, COMMIT_SECONDS, DEA
 from projections.patience import Patience
 from projections.placed import Arrived, Placed
 from projections.projector import Applied, Misplaced, Projector, lasts
-from projections.publication import Done, Publication
+from projections.publication import Publication
 from projections.publish import Publisher
 from projections.records import DeadLetter, judge, passed, sorted_out
 from projections.rows import ReadDatabase
+from projections.sources import Batch, Done, Source
 
 log = logging.getLogger(__name__)
 
 SLOW_SECONDS, STUCK_SECONDS = 8.0, 50.0
 IN_HAND = 500_000  # objects: more than the batches in hand hold, so that what really leaks is found
 
-Judged = Sequence[tuple[Arrived, Placed | DeadLetter]]
 Published = Callable[[], Awaitable[int]]
 
 
@@ -58,19 +58,31 @@ class Worker:
         """What neither ends nor fails, though all that it waits for is bounded in time; only a new process helps."""
         return self._lasting(STUCK_SECONDS)
 
-    def judged(self, records: Iterable[Arrived]) -> Judged:
+    def judged(self, records: Iterable[Arrived], done: Done) -> Batch:
         """What records are. Any thread may ask, also while a batch is worked."""
-        return [(record, judge(self._domain, record)) for record in records]
+        events, strangers = list[Placed](), list[DeadLetter]()
+        for record in records:
+            one = judge(self._domain, record)
+            if isinstance(one, Placed):
+                events.append(one)
+            else:
+                strangers.append(one)
+        return Batch(events, strangers, done)
 
-    async def work(self, judged: Judged, published: Published, done: Done) -> None:
-        """Works until rows are committed, whatever fails meanwhile; `done`: published, too, and may be acknowledged.
+    async def run(self, lane: Source, published: Published) -> None:
+        """Works what a lane brings; `published` says how many records its topic has had. Ends only when cancelled."""
+        async for batch in lane.batches():
+            await self.work(batch, published)
+
+    async def work(self, batch: Batch, published: Published) -> None:
+        """Works until rows are committed, whatever fails meanwhile; the batch is done when they are published, too.
 
         What is none of our events is set aside first, so that it is never lost; a crash may set it aside once more.
         """
         await self._publication.room()
-        good = await self._folding.until_done(partial(self._sort_out, judged, published))
+        good = await self._folding.until_done(partial(self._sort_out, batch, published))
         applied = await self._folding.until_done(partial(self._fold, good)) if good else Applied()
-        self._publication.add(applied, done)
+        self._publication.add(applied, batch.done)
 
     async def publish(self) -> NoReturn:
         """Runs beside the lane."""
@@ -79,14 +91,14 @@ class Worker:
     def _lasting(self, most: float) -> str | None:
         return self._folding.lasting(most) or self._publishing.lasting(most)
 
-    async def _sort_out(self, judged: Judged, published: Published) -> list[Placed]:
+    async def _sort_out(self, batch: Batch, published: Published) -> list[Placed]:
         """The events of a batch, after everything else in it was set aside."""
-        if max((one.position for _, one in judged if isinstance(one, Placed)), default=0) > self._most:
+        if max((event.position for event in batch.events), default=0) > self._most:
             self._folding.begin("asking for the ends of the topic")
             self._most = await self._bound(published)
-        good, bad = sorted_out(judged, self._most)
-        if bad:
-            await self._set_aside(bad)
+        good, bad = sorted_out(batch.events, self._most)
+        if bad or batch.strangers:
+            await self._set_aside([*batch.strangers, *bad])
         return good
 
     async def _bound(self, published: Published) -> int:

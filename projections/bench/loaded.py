@@ -27,7 +27,7 @@ from projections.postgres import PostgresDatabase
 from projections.projector import Projector
 from projections.refolding.beside import Standing
 from projections.refolding.rebuild import rebuild
-from projections.refolding.refold import Source
+from projections.refolding.refold import CatchUp, Log
 from projections.serving.views import Views
 
 LOOK_SECONDS = 0.01
@@ -80,13 +80,13 @@ class Load:
     async def project(self) -> None:
         projector = Projector(DOMAIN.views, self._database)
         marks = await projector.marks()
-        source = Source(DOMAIN, self._store, max(mark.position for mark in marks.values()))
+        log = Log(DOMAIN, self._store, max(mark.position for mark in marks.values()))
         while True:
-            head = await self._store.wait_beyond(source.after, WAIT_SECONDS)
-            async for batch in source.placed(DOMAIN, dict.fromkeys(marks, head)):
-                await projector.apply(batch)
+            head = await self._store.wait_beyond(log.after, WAIT_SECONDS)
+            async for batch in CatchUp(log, DOMAIN, dict.fromkeys(marks, head)).batches():
+                await projector.apply(batch.events)
                 if batch:
-                    self.heard.behind.append(time.time() - batch[0].recorded_at.timestamp())
+                    self.heard.behind.append(time.time() - batch.events[0].recorded_at.timestamp())
 
     async def look(self) -> None:
         """Rows are there and never go back."""

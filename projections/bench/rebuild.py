@@ -30,7 +30,7 @@ from projections.refolding.beside import Beside, Standing
 from projections.refolding.complete import complete
 from projections.refolding.rebuild import Rebuilt
 from projections.refolding.rebuild import rebuild as rebuild_view
-from projections.refolding.refold import PAGE, Source
+from projections.refolding.refold import PAGE, CatchUp, Log
 
 SINGLE = 2000
 AT_ONCE = 64
@@ -135,8 +135,9 @@ async def event_by_event(standing: Standing, store: PostgresStore) -> Round:
     await beside.make()
     await beside.stand_at(dict.fromkeys(range(DOMAIN.partitions), 0))
     projector, count, began = Projector(DOMAIN.views, beside), 0, perf_counter()
-    async for batch in Source(DOMAIN, store).placed(DOMAIN, dict.fromkeys(range(DOMAIN.partitions), SINGLE)):
-        for event in batch:
+    bounds = dict.fromkeys(range(DOMAIN.partitions), SINGLE)
+    async for batch in CatchUp(Log(DOMAIN, store), DOMAIN, bounds).batches():
+        for event in batch.events:
             await projector.apply([event])
             count += 1
     taken = perf_counter() - began

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,10 +21,10 @@ from projections.lanes.direct_lane import MOST, DirectLane
 from projections.lanes.faust_lane import FaustLane, application
 from projections.placed import Arrived
 from projections.postgres import PostgresDatabase
-from projections.publication import Done
 from projections.publish import KafkaPublisher
+from projections.sources import Batch, Done
 from projections.tables import Table
-from projections.worker import IN_HAND, Judged, Published, Worker
+from projections.worker import IN_HAND, Worker
 
 SECONDS = 600
 
@@ -36,12 +37,10 @@ class Timed(Worker):
         self.seen = seen
         self.clock, self.done = Clock(), asyncio.get_running_loop().create_future()
 
-    def judged(self, records: Iterable[Arrived]) -> Judged:
+    def judged(self, records: Iterable[Arrived], done: Done) -> Batch:
         self.clock.begin()
-        return super().judged(records)
-
-    async def work(self, judged: Judged, published: Published, done: Done) -> None:
-        await super().work(judged, published, partial(self._count, len(judged), done))
+        batch = super().judged(records, done)
+        return replace(batch, done=partial(self._count, len(batch), done))
 
     def _count(self, records: int, done: Done) -> None:
         done()

@@ -22,10 +22,12 @@ from projections.lanes.progress import Freshness, Progress
 from projections.lanes.refusal import Refusal
 from projections.placed import Arrived
 from projections.postgres import PROJECTION
-from projections.worker import Judged, Worker
+from projections.sources import Batch
+from projections.worker import Worker
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Taken = tuple[Batch, Mapping[int, int]]  # with the offset behind it in each partition
 
 MANY, MOST = 1000, 16_000
 WAIT_SECONDS = 0.2
@@ -89,7 +91,11 @@ class DirectLane:
         try:
             async with beside(
                 health,
-                {"lane": self._work(), "progress": self._progress.watch(), "publication": self._worker.publish()},
+                {
+                    "lane": self._worker.run(self, self.published),
+                    "progress": self._progress.watch(),
+                    "publication": self._worker.publish(),
+                },
             ):
                 yield
         finally:
@@ -126,24 +132,24 @@ class DirectLane:
             raise ReadUnavailable(f"{topic}: {error.args[0].str()}") from error
         return max(0, int(place.offset))
 
-    async def _work(self) -> None:
+    async def batches(self) -> AsyncIterator[Batch]:
+        """What comes of the events topic."""
         taking = None
         while True:
-            batch = await (taking or self._calling(self._take))
+            batch, passed = await (taking or self._calling(self._take))
             # While many wait, the next batch is read in the time that the database and Kafka take for this one.
             taking = self._calling(self._take) if len(batch) >= MANY else None
             if not batch:
                 continue
             began = time.monotonic()
-            passed = {record.partition: record.offset + 1 for record, _ in batch}
-            await self._worker.work(batch, self.published, partial(self._done, passed))
+            yield batch
             for partition, offset in passed.items():
                 self._progress.worked(partition, offset)
             if 1 < len(batch) < MANY:
                 # A busy topic is worked in larger batches; a lone event never waits, nor what waited for a batch.
                 await asyncio.sleep(began + GATHER_SECONDS - time.monotonic())
 
-    def _take(self) -> Judged:
+    def _take(self) -> Taken:
         """What there is, as soon as there is something; nothing after a while."""
         taken = self._consumer.consume(1, WAIT_SECONDS)
         if taken:
@@ -156,7 +162,9 @@ class DirectLane:
                 self._erred(error)
         if records:
             self._refusal.over()
-        return self._worker.judged(map(partial(arrived, self._domain.events_topic), records))
+        passed = {message.partition(): message.offset() + 1 for message in records}
+        came = map(partial(arrived, self._domain.events_topic), records)
+        return self._worker.judged(came, partial(self._done, passed)), passed
 
     def _done(self, passed: Mapping[int, int]) -> None:
         self._calling(partial(self._acknowledge, passed))

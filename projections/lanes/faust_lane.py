@@ -30,6 +30,7 @@ from projections.lanes.progress import Freshness, Progress
 from projections.lanes.refusal import Refusal
 from projections.placed import Arrived
 from projections.postgres import PROJECTION
+from projections.sources import Batch
 from projections.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class FaustLane:
             async with asyncio.timeout(BEGIN_SECONDS) as self._beginning:
                 await self._app.start()
             self._began = True
-            work = asyncio.create_task(self._work())
+            work = asyncio.create_task(self._worker.run(self, self.published))
             try:
                 await self._app.wait(work)
             finally:
@@ -192,7 +193,8 @@ class FaustLane:
         """How many records the topic has had, ours and others."""
         return sum((await self.ends()).values())
 
-    async def _work(self) -> None:
+    async def batches(self) -> AsyncIterator[Batch]:
+        """What comes of the events topic."""
         while True:
             batch = list(await self._waiting.get())
             self._working, began = True, time.monotonic()
@@ -201,7 +203,7 @@ class FaustLane:
                 batch += self._waiting.get_nowait()
             passed = {record.partition: record.offset + 1 for record in batch}
             done = partial(self._acknowledge, self._app.consumer, passed)
-            await self._worker.work(self._worker.judged(map(arrived, batch)), self.published, done)
+            yield self._worker.judged(map(arrived, batch), done)
             for partition, offset in passed.items():
                 self._progress.worked(partition, offset)
             self._working = False

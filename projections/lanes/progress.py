@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.5
 STILL_SECONDS = 8.0
 
 
-class Source(Protocol):
+class Partitions(Protocol):
     """Where a lane has its records from."""
 
     def assigned(self) -> Collection[int]:
@@ -72,7 +72,7 @@ class Progress:
     """Looks at a lane now and then: the broker and the database must answer, and what waits must become less."""
 
     def __init__(
-        self, domain: Domain, source: Source, freshness: Freshness, clock: Callable[[], float] = time.monotonic
+        self, domain: Domain, source: Partitions, freshness: Freshness, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._domain, self._source, self._freshness, self._clock = domain, source, freshness, clock
         self._done: dict[int, int] = {}

@@ -21,8 +21,9 @@ from projections.parking import EventPlace, Skip, Spot
 from projections.postgres import COUNTED, POSITIONS, PROJECTION, PostgresTransaction
 from projections.projector import Applied, Projector
 from projections.refolding.effects import guarded
-from projections.refolding.refold import Bounds, Source
+from projections.refolding.refold import Bounds, CatchUp, Log
 from projections.rows import AnyView, Mark
+from projections.sources import Source
 from projections.tables import NEXT, PREVIOUS, Table, signature, tables
 
 LOCK_MILLISECONDS = 200
@@ -171,11 +172,12 @@ class Beside:
             await self._standing.run("keep_positions", {"projection": self.table.name, **places})
         await self._connection.execute(SQL("ANALYZE {}").format(self.table.identifier))
 
-    async def follow(self, source: Source, bounds: Bounds, touched: set[str]) -> int:
+    async def follow(self, log: Log, bounds: Bounds, touched: set[str]) -> int:
         """Folds what was recorded since, up to these positions: how many events. Collects the keys that it touches."""
         events = 0
-        async for batch in source.placed(self._standing.domain, bounds, await self._standing.skipped(self.view)):
-            applied = await self._projector.apply(batch)
+        source: Source = CatchUp(log, self._standing.domain, bounds, await self._standing.skipped(self.view))
+        async for batch in source.batches():
+            applied = await self._projector.apply(batch.events)
             if self.table.suffix == NEXT:
                 refuse(self.view, applied)
             events += len(applied.fresh)
@@ -187,7 +189,7 @@ class Beside:
         names = {"live": self.live.identifier, "beside": self.table.identifier, "key": self.table.key}
         return {row["key"] for row in await (await self._standing.run("differing", {}, **names)).fetchall()}
 
-    async def take_over(self, source: Source, candidates: Collection[str], what: str) -> int:
+    async def take_over(self, log: Log, candidates: Collection[str], what: str) -> int:
         """Swaps, in one transaction, at exactly the live positions: how many rows differ from those before.
 
         The worker never waits for anything while it holds what is locked here, and what it has read then is still
@@ -200,14 +202,14 @@ class Beside:
             was_live = await self._standing.counts_for(self.view)
             await self._lock(was_live)
             counted = await self._standing.counted()
-            await self.follow(source, await self._standing.positions(), touched)
+            await self.follow(log, await self._standing.positions(), touched)
             changed = await self._note_changed(touched, was_live)
             await self._standing.run("touch", {"projection": PROJECTION})
             await self._rename(await self._standing.positions(), was_live)
             await self._grant()
             if not was_live:
                 await self._count_for(counted | {self.live.name})
-            told = {"name": self.live.name, "what": what, "changed": changed, "read_to": source.after}
+            told = {"name": self.live.name, "what": what, "changed": changed, "read_to": log.after}
             await self._standing.run("note_rebuild", told)
         return changed
 

@@ -8,7 +8,7 @@ from eventstore.postgres import PostgresStore
 from projections.postgres import PROJECTION
 from projections.refolding.beside import Standing
 from projections.refolding.rebuild import Rebuilt, rebuild
-from projections.refolding.refold import Source
+from projections.refolding.refold import Log
 from projections.tables import tables
 
 
@@ -46,9 +46,9 @@ async def begin(standing: Standing, store: PostgresStore) -> None:
     It could not begin with Kafka: what the group had seen before is not delivered to it again.
     """
     ends = dict.fromkeys(range(standing.domain.partitions), 0)
-    source = Source(standing.domain, store)
-    async for page in source.pages(dict.fromkeys(ends, await store.head())):
-        ends |= {source.partition(event): event.position for event in page}
+    log = Log(standing.domain, store)
+    async for page in log.pages(dict.fromkeys(ends, await store.head())):
+        ends |= {log.partition(event): event.position for event in page}
     async with standing.connection.transaction():
         for table in tables(standing.domain).values():
             await standing.connection.execute(SQL("DROP TABLE IF EXISTS {}").format(table.identifier))

@@ -17,7 +17,7 @@ from projections.errors import RebuildRefused
 from projections.refolding.announce import announced
 from projections.refolding.beside import Beside, Standing
 from projections.refolding.proof import Proof, Sample
-from projections.refolding.refold import Progress, Refold, Source, everything, nobody
+from projections.refolding.refold import Log, Progress, Refold, everything, nobody
 from projections.rows import AnyView
 from projections.tables import NEXT, PREVIOUS, Table
 
@@ -115,8 +115,8 @@ async def rebuild(
             await beside.stand_at(bounds)
             await Proof(standing, view, store, bounds, skipped).of(beside, sample)
             done.copied(filled.rows)
-            source = Source(standing.domain, store, filled.after)
-            changed, events = await swap(standing, beside, source, "rebuild")
+            log = Log(standing.domain, store, filled.after)
+            changed, events = await swap(standing, beside, log, "rebuild")
         except BaseException:
             await asyncio.shield(beside.discard())
             raise
@@ -140,8 +140,8 @@ async def rollback(standing: Standing, view: AnyView, store: EventStore) -> Rebu
         last = await (await standing.run("last_rebuild", {"name": beside.live.name})).fetchone()
         if last is None or not await standing.positions(beside.table.name):
             raise RebuildRefused(f"there is no version of {view.name} before this one")
-        source = Source(standing.domain, store, last["read_to"])
-        changed, events = await swap(standing, beside, source, "rollback")
+        log = Log(standing.domain, store, last["read_to"])
+        changed, events = await swap(standing, beside, log, "rollback")
         rows: int = (await standing.one("count", {}, table=beside.live.identifier))["rows"]
         position = max((await standing.positions()).values(), default=0)
     name = f"{standing.domain.name}/{view.name}"
@@ -198,7 +198,7 @@ async def fill(beside: Beside, refold: Refold, memory: int, whole: Work, sample:
     return filled
 
 
-async def swap(standing: Standing, beside: Beside, source: Source, what: str) -> tuple[int, int]:
+async def swap(standing: Standing, beside: Beside, log: Log, what: str) -> tuple[int, int]:
     """Catches up and takes over: how many rows differ from those before, and how many events were folded for it."""
     touched: set[str] = set()
     was_live = await standing.counts_for(beside.view)
@@ -207,12 +207,12 @@ async def swap(standing: Standing, beside: Beside, source: Source, what: str) ->
     deadline = loop.time() + PATIENCE_SECONDS
     while True:
         for _ in range(ROUNDS):
-            count = await beside.follow(source, await standing.positions(), touched)
+            count = await beside.follow(log, await standing.positions(), touched)
             events += count
             if count <= NEAR:
                 break
         try:
-            return await beside.take_over(source, candidates | touched, what), events
+            return await beside.take_over(log, candidates | touched, what), events
         except LockNotAvailable:
             if loop.time() > deadline:
                 who = f"somebody keeps {beside.live.name} for himself: a verification, or a backup"

@@ -1,7 +1,8 @@
-"""Views folded anew from the store: the source, and the one fold that verify, rebuild and replay share."""
+"""Views folded anew from the store: its log as a source, and the one fold that verify, rebuild and replay share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from projections.parking import EventPlace
 from projections.placed import Placed
 from projections.refolding import effects
 from projections.rows import AnyView
+from projections.sources import Batch
 from projections.step import key_of, row_after
 
 PAGE = 2000
@@ -36,7 +38,7 @@ def nobody(_done: int, _total: int) -> None:
     """For callers that wish to hear nothing."""
 
 
-class Source:
+class Log:
     """Events of the store, each once and in the order of the log, up to a bound for each partition.
 
     What lies beyond the bound of its partition is met again in the next pass, with a higher bound.
@@ -80,18 +82,31 @@ class Source:
                 await asyncio.gather(coming, return_exceptions=True)
         self.after = after if skipped is None else skipped - 1
 
-    async def placed(
-        self, domain: Domain, bounds: Bounds, skipped: Collection[EventPlace] = frozenset()
-    ) -> AsyncIterator[list[Placed]]:
-        """The same as batches for a projector."""
-        async for page in self._pages(bounds, self._store.read_log):
-            yield [self._place(domain, event) for event in without(page, skipped)]
+    def whole(self, bounds: Bounds) -> AsyncIterator[list[RecordedEvent]]:
+        """The same with all that is recorded of each event."""
+        return self._pages(bounds, self._store.read_log)
 
-    def _place(self, domain: Domain, event: RecordedEvent) -> Placed:
+
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """What the store has up to a bound for each partition, without what was `skipped`, as batches for a projector."""
+
+    log: Log
+    domain: Domain
+    bounds: Bounds
+    skipped: Collection[EventPlace] = frozenset()
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Batches of a page; one may be empty."""
+        async for page in self.log.whole(self.bounds):
+            yield Batch([self._place(event) for event in without(page, self.skipped)])
+
+    def _place(self, event: RecordedEvent) -> Placed:
+        partition = self.log.partition(event)
         try:
-            return Placed.of(self.partition(event), UNKNOWN_OFFSET, event, decode(domain, event))
+            return Placed.of(partition, UNKNOWN_OFFSET, event, decode(self.domain, event))
         except UnreadableEvent as error:
-            return Placed.of(self.partition(event), UNKNOWN_OFFSET, event, error.with_traceback(None))
+            return Placed.of(partition, UNKNOWN_OFFSET, event, error.with_traceback(None))
 
 
 class Refold:
@@ -109,7 +124,7 @@ class Refold:
         skipped: Collection[EventPlace] = frozenset(),
     ) -> None:
         self._domain, self._view, self._bounds, self._skipped = domain, view, bounds, skipped
-        self._source = partial(Source, domain, store)
+        self._log = partial(Log, domain, store)
         self.events, self.after = 0, 0
 
     async def rows(self, chosen: Chosen, progress: Progress = nobody) -> dict[str, Row]:
@@ -125,13 +140,13 @@ class Refold:
 
     async def pages(self, progress: Progress = nobody) -> AsyncIterator[Sequence[BareEvent]]:
         end, self.events = max(self._bounds.values(), default=0), 0
-        source = self._source()
-        async for page in source.pages(self._bounds):
+        log = self._log()
+        async for page in log.pages(self._bounds):
             self.events += len(page)
             yield without(page, self._skipped)
             if page:
                 progress(min(page[-1].position, end), end)
-        self.after = source.after
+        self.after = log.after
 
 
 def without(page: list[AnyEvent], skipped: Collection[EventPlace]) -> list[AnyEvent]:

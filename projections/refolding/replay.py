@@ -16,7 +16,7 @@ from projections.errors import RebuildRefused
 from projections.postgres import PostgresTransaction
 from projections.refolding.beside import LOCK_MILLISECONDS, Standing
 from projections.refolding.effects import guarded
-from projections.refolding.refold import Progress, Refold, Source, facts, nobody, without
+from projections.refolding.refold import Log, Progress, Refold, facts, nobody, without
 from projections.rows import AnyView
 from projections.tables import Table
 
@@ -74,7 +74,7 @@ async def replay(
         refold = Refold(standing.domain, view, store, bounds, skipped)
         keys = await chosen(refold, standing, view, which)
         rows = await refold.rows(keys.__contains__, progress)
-        rest = Source(standing.domain, store, refold.after)
+        rest = Log(standing.domain, store, refold.after)
         async with held(standing, view) as transaction:
             if streams := await standing.parked_streams(view):
                 # Their events would be folded now, and by a retry once more.

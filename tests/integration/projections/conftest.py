@@ -16,7 +16,7 @@ from projections.postgres import PostgresDatabase
 from projections.projector import Projector
 from projections.refolding.beside import Standing
 from projections.refolding.drift import Frozen, verify
-from projections.refolding.refold import Source
+from projections.refolding.refold import CatchUp, Log
 from projections.tables import Table, tables
 
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
@@ -44,9 +44,10 @@ class System:
         projector = Projector(declared.views, database)
         try:
             marks = await projector.marks()
-            source = Source(declared, self.store, min(mark.position for mark in marks.values()))
-            async for batch in source.placed(declared, dict.fromkeys(marks, await self.store.head())):
-                await projector.apply(batch)
+            log = Log(declared, self.store, min(mark.position for mark in marks.values()))
+            bounds = dict.fromkeys(marks, await self.store.head())
+            async for batch in CatchUp(log, declared, bounds).batches():
+                await projector.apply(batch.events)
         finally:
             await database.close()
 

@@ -29,6 +29,16 @@ async def test_a_process_is_neither_ready_nor_alive_once_something_beside_it_has
     assert "lane ended by an unforeseen error" in caplog.text
 
 
+async def stopped():
+    raise asyncio.CancelledError
+
+
+async def test_what_somebody_else_has_cancelled_has_failed_too(caplog):
+    reasons, deadly = await begun(Health(), lane=stopped())
+    assert reasons == deadly == {"lane": "it ended: CancelledError"}
+    assert "lane ended by an unforeseen error" in caplog.text
+
+
 async def test_what_ends_by_itself_or_is_still_at_work_is_no_failure():
     health = Health()
     assert await begun(health, keys=ending(), lane=asyncio.Event().wait()) == ({}, {})

@@ -141,7 +141,7 @@ async def test_a_step_that_does_not_end_makes_a_worker_unready_and_later_dead(cl
     publisher = Standing(clock, seconds)
     worker = Worker(domain, MemoryDatabase(4), publisher, Lines("test"), lambda: None, clock)
     publisher.worker = worker
-    await worker.work(worker.judged([Arrived(domain.events_topic, 0, 0, b"k", b"junk", [])]), None, lambda: None)
+    await worker.work(worker.judged([Arrived(domain.events_topic, 0, 0, b"k", b"junk", [])], lambda: None), None)
     assert [why is None for why in publisher.seen] == [ready, alive]
     assert (worker.problem(), worker.stuck()) == (None, None)
 

@@ -16,7 +16,7 @@ from projections.errors import EffectRefused, RebuildFailed
 from projections.refolding import refold
 from projections.refolding.effects import refused
 from projections.refolding.rebuild import HASHES, Ranges
-from projections.refolding.refold import Refold, Source
+from projections.refolding.refold import Log, Refold
 
 DETAILS, COUNTRIES, _ = domain.views
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
@@ -34,30 +34,28 @@ async def store(monkeypatch):
     return store
 
 
-async def positions(source, bounds):
-    return [event.position async for page in source.pages(bounds) for event in page]
+async def positions(log, bounds):
+    return [event.position async for page in log.pages(bounds) for event in page]
 
 
 async def test_whatever_the_bounds_each_event_comes_once_and_within_the_bound_of_its_partition(store):
     for seed in range(20):
-        chance, source, bounds, seen = Random(seed), Source(domain, store), dict.fromkeys(LANES, 0), set()
+        chance, log, bounds, seen = Random(seed), Log(domain, store), dict.fromkeys(LANES, 0), set()
         for _ in range(6):
             bounds = {lane: chance.randint(bound, 40) for lane, bound in bounds.items()}
-            found = [event async for page in source.pages(bounds) for event in page]
+            found = [event async for page in log.pages(bounds) for event in page]
             assert [event.position for event in found] == sorted(event.position for event in found)
-            assert all(event.position <= bounds[source.partition(event)] for event in found)
+            assert all(event.position <= bounds[log.partition(event)] for event in found)
             seen |= {event.position for event in found}
-        wanted = {
-            event.position for event in await store.read_log() if event.position <= bounds[source.partition(event)]
-        }
+        wanted = {event.position for event in await store.read_log() if event.position <= bounds[log.partition(event)]}
         assert seen == wanted
 
 
 async def test_what_was_read_is_not_read_again_when_all_partitions_have_gone_on(store):
-    source = Source(domain, store)
-    assert await positions(source, dict.fromkeys(LANES, 20)) == [*range(1, 21)]
-    assert await positions(source, dict.fromkeys(LANES, 40)) == [*range(21, 41)]
-    assert await positions(source, dict.fromkeys(LANES, 40)) == []
+    log = Log(domain, store)
+    assert await positions(log, dict.fromkeys(LANES, 20)) == [*range(1, 21)]
+    assert await positions(log, dict.fromkeys(LANES, 40)) == [*range(21, 41)]
+    assert await positions(log, dict.fromkeys(LANES, 40)) == []
 
 
 async def test_events_that_a_person_took_out_are_not_folded(store):

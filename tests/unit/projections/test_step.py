@@ -20,7 +20,7 @@ from projections.records import judge
 from projections.refolding import refold
 from projections.refolding.beside import refuse
 from projections.refolding.effects import guarded
-from projections.refolding.refold import Source, fold
+from projections.refolding.refold import CatchUp, Log, fold
 from projections.rows import MemoryDatabase
 from projections.step import LONGEST_KEY
 
@@ -92,8 +92,8 @@ def recorded(position, what, key):
     )
 
 
-class Log:
-    """As much of a store as a source reads."""
+class Store:
+    """As much of one as is read of its log."""
 
     def __init__(self, events):
         self._events = events
@@ -106,7 +106,7 @@ async def of_the_store(events, size):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(refold, "PAGE", size)
         bounds = dict.fromkeys(range(DOMAIN.partitions), events[-1].position if events else 0)
-        return [batch async for batch in Source(DOMAIN, Log(events)).placed(DOMAIN, bounds)]
+        return [batch.events async for batch in CatchUp(Log(DOMAIN, Store(events)), DOMAIN, bounds).batches()]
 
 
 async def of_a_lane(events, size):
