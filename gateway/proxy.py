@@ -258,7 +258,7 @@ def written(  # noqa: PLR0917  # each is a part of it
         context.traceparent.encode(),
         seconds * 1000,
         b"content-length: %d\r\n\r\n" % len(body) if post else b"\r\n",
-        body,
+        body if post else b"",  # without a length it would be another request
     )
 
 

@@ -269,6 +269,19 @@ async def test_the_body_of_a_question_is_neither_passed_on_nor_taken_for_a_reque
     assert [(path, body) for _, path, _, _, body in world.seen] == [(b"/v1/parcels/on-the-way", b"")] * 2
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_neither_is_it_when_the_service_is_asked_at_once(world, method):
+    await world.ask("GET", "/v1/parcels/on-the-way")  # from now on the token is known and a connection idle
+    world.read.forget()
+    hidden = b"GET /v1/parcels/on-the-way/hidden HTTP/1.1\r\nhost: x\r\n\r\n"
+    token = f"authorization: {world.bearer()['authorization']}\r\n".encode()
+    line, length = method + b" /v1/parcels/on-the-way HTTP/1.1\r\n", b"content-length: %d\r\n\r\n" % len(hidden)
+    answer = await world.raw(line + b"host: x\r\nconnection: close\r\n" + token + length + hidden)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    await world.ask("GET", "/v1/parcels/on-the-way")
+    assert [path for _, path, *_ in world.seen] == [b"/v1/parcels/on-the-way"] * 2
+
+
 async def test_a_body_that_is_cut_off_reaches_nobody(world):
     for sent in (command(world, b"x" * 100)[:-1], head(world, b"POST /v1/parcels/p-1/send HTTP/1.1\r\n", CHUNKED)):
         _, writer = await asyncio.open_connection("127.0.0.1", world.settings.api_port, ssl=world.trust)
