@@ -63,7 +63,11 @@ class Cors:
 
     def at_once(self, exchange: Exchange) -> Callable[[], None] | None:
         """As `Proxy.at_once`, for those who name no origin."""
-        hand_over = self._app.at_once(exchange) if b"origin" not in exchange.scope["sent"] else None
-        if hand_over is not None:
-            exchange.scope["answer_headers"].append(VARY)
+        scope = exchange.scope
+        if b"origin" in scope["sent"]:
+            return None
+        scope["answer_headers"] = [VARY]
+        hand_over = self._app.at_once(exchange)
+        if hand_over is None and "passing" not in scope:
+            del scope["answer_headers"]
         return hand_over

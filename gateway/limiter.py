@@ -72,6 +72,12 @@ class Verdict(NamedTuple):
         return [policy(self.kind, self.quota), (b"ratelimit", left)]
 
     @property
+    def lines(self) -> bytes:
+        """The same, written out."""
+        wait = self.wait if self.seconds else 0
+        return b'%b"%b";r=%d;t=%d\r\n' % (announced(self.kind, self.quota), self.kind.encode(), max(0, self.left), wait)
+
+    @property
     def wait(self) -> int:
         """Whole seconds after which a request succeeds."""
         return min(ceil(self.seconds + 0.001), self.quota.seconds + 1) if self.seconds else 0
@@ -213,6 +219,12 @@ class Limiter:
 @cache
 def policy(kind: str, quota: Quota) -> tuple[bytes, bytes]:
     return b"ratelimit-policy", f'"{kind}";q={quota.units};w={quota.seconds}'.encode()
+
+
+@cache
+def announced(kind: str, quota: Quota) -> bytes:
+    """The policy, written out, and the name of the header that says what is left."""
+    return b"%b: %b\r\nratelimit: " % policy(kind, quota)
 
 
 def quotas(settings: Settings) -> dict[str, Quota]:

@@ -2,8 +2,10 @@
 
 import re
 import zlib
+from functools import lru_cache
 
 SMALLEST = 1024
+MOST_KINDS = 256  # of clients: what one takes is the same in each of its requests
 LEVEL = 4
 GZIP = 31
 TYPES = (b"application/json", b"application/openapi+json")
@@ -19,7 +21,11 @@ Headers = list[tuple[bytes, bytes]]
 
 def takes_gzip(headers: Headers) -> bool:
     """Whether `Accept-Encoding` allows it."""
-    accepted = b",".join(value for name, value in headers if name == b"accept-encoding")
+    return gzip_in(b",".join([value for name, value in headers if name == b"accept-encoding"]))
+
+
+@lru_cache(MOST_KINDS)
+def gzip_in(accepted: bytes) -> bool:
     found = GZIPPED.search(accepted) or ANYTHING.search(accepted)
     return found is not None and float(found[1] or 1) > 0
 

@@ -8,6 +8,7 @@ from starlette.types import Scope, Send
 from gateway.connection import Connection, Headers, nobody
 from gateway.errors import BrokenOff, TooSlow
 from gateway.instance import Instance, now
+from gateway.limiter import Verdict
 from gateway.packing import ENCODED, JSON, SMALLEST, Packer, packable, packed, takes_gzip, weakened
 from gateway.upstream import Sent, Upstream
 from infra.web.edge import Exchange
@@ -31,7 +32,10 @@ PACKABLE = frozenset({200, 304})
 class Passing:
     """`deadline` is in the loop's time. When an `endless` answer breaks off, that is its end."""
 
-    __slots__ = ("_deadline", "_endless", "_exchange", "_repeatable", "_request", "_scope", "_sent", "upstream")
+    __slots__ = (
+        *("_deadline", "_endless", "_exchange", "_repeatable", "_request", "_scope", "_sent", "_verdict"),
+        "upstream",
+    )
 
     def __init__(  # noqa: PLR0917  # it is made in one place
         self, scope: Scope, upstream: Upstream, request: bytes, repeatable: bool, endless: bool, deadline: float
@@ -40,16 +44,17 @@ class Passing:
         self._endless, self._deadline = endless, deadline
         self._sent: Sent | None = None
 
-    def begin(self, exchange: Exchange, instance: Instance) -> Callable[[], None] | None:
+    def begin(self, exchange: Exchange, instance: Instance, verdict: Verdict) -> Callable[[], None] | None:
         """Asks an instance that is ready. What comes in one piece is answered without a task, and else by one.
 
         What comes back has one go on with it before; None: one must, since the connection is broken already.
         """
-        self._exchange, self._sent = exchange, self.upstream.send(instance, self._request, self._deadline)
-        if self._sent[1].error is not None:
-            self._scope["passing"] = self
+        self._exchange, self._verdict = exchange, verdict
+        _, connection = self._sent = self.upstream.send(instance, self._request, self._deadline)
+        if connection.error is not None:
+            self._given_up()
             return None
-        self._sent[1].wake = self._go_on
+        connection.wake = self._go_on
         return self.hand_over
 
     def _go_on(self) -> None:
@@ -59,16 +64,22 @@ class Passing:
             connection.wake = nobody
             headers, body, _ = answer(connection, self._scope)
             instance.succeeded(connection)
-            exchange.answer(connection.status, headers, body)
+            exchange.answer(connection.status, headers, body, self._verdict.lines)
         elif connection.begun or connection.error is not None:
             self.hand_over()
 
     def hand_over(self) -> None:
         assert self._sent is not None  # noqa: S101  # it has begun
-        self._sent[1].wake = nobody
-        self._scope["passing"], cycle = self, self._exchange.cycle
+        self._sent[1].wake, cycle = nobody, self._exchange.cycle
+        self._given_up()
         cycle.hand_over = None
         cycle.start()
+
+    def _given_up(self) -> None:
+        """A task goes on with it."""
+        scope = self._scope
+        scope["passing"] = self
+        scope["answer_headers"] = [*scope.get("answer_headers", ()), *self._verdict.headers]
 
     async def relay(self, send: Send) -> None:
         """Asks, if that was not done, and hands the answer to the client: at once what is complete, else as it comes.
@@ -110,7 +121,7 @@ def answer(connection: Connection, scope: Scope) -> tuple[Headers, bytes, Packer
     length = len(body) if complete else declared_length(connection)
     if connection.status in PACKABLE:
         headers.append((b"vary", b"accept-encoding"))
-        if takes_gzip(scope["headers"]):
+        if b"accept-encoding" in scope["sent"] and takes_gzip(scope["headers"]):
             if connection.status == 200 and complete:
                 headers, body = packed(headers, body)
                 length = len(body)

@@ -32,7 +32,7 @@ CLOSE = {"connection": "close"}
 JSON = b"application/json"
 BEARER = b"Bearer "
 COLON = b": ".join
-HEAD = b"%b %b%b HTTP/1.1\r\n%b\r\nx-request-id: %b\r\ntraceparent: %b\r\nx-request-timeout-ms: %d\r\n%b%b"
+HEAD = b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\ntraceparent: %b\r\nx-request-timeout-ms: %d\r\n%b%b"
 WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([1-9][0-9]{0,5})\"?\s*(?=$|[,;])")
 ASYNC = re.compile(r"(?:^|,)\s*respond-async\s*(?=$|[,;])")
 ONCE = frozenset({b"content-type", b"idempotency-key", b"last-event-id", b"authorization"})
@@ -108,29 +108,27 @@ class Proxy:
         the request over to a task. None: it needs one at once.
         """
         scope = exchange.scope
-        if not scope["raw_path"].startswith(PREFIX):
+        path, token = scope["raw_path"], scope["sent"].get(b"authorization", b"")
+        identity = self._verifier.known(token[7:]) if token[:7] == BEARER else None
+        if identity is None or not path.startswith(PREFIX):
             return None
         try:
-            target = self._found(scope)
-            headers = passed_on(scope)
-            token = scope["sent"].get(b"authorization", b"")
-            identity = self._verifier.known(token[7:]) if token[:7] == BEARER else None
-            if identity is None or target.scope not in identity.scopes or isinstance(target, Composed):
+            target = self._routes.find(scope["method"], path)
+            if isinstance(target, Composed) or target.endless or target.scope not in identity.scopes:
                 return None
             if scope["method"] == "POST":
                 check_content_type(scope)
-            passing = self._passing(target, scope, headers, bytes(exchange.cycle.body), exchange.context)
+            passing = self._passing(target, scope, passed_on(scope), exchange.cycle.body, exchange.context)
         except Problem:
             return None
         instance = passing.upstream.ready()
-        if target.endless or instance is None:
+        verdict = self._limiter.take_here(target.kind, identity.key) if instance is not None else None
+        if instance is None or verdict is None or not verdict.allowed:
             return None
-        verdict = self._limiter.take_here(target.kind, identity.key)
-        if verdict is None or not verdict.allowed:
-            return None
-        scope["actor"] = identity.subject
-        scope["answer_headers"] = [*scope.get("answer_headers", ()), *target.notes(scope["raw_path"]), *verdict.headers]
-        return passing.begin(exchange, instance)
+        scope["route_template"], scope["actor"] = target.template, identity.subject
+        if target.version.deprecated is not None:
+            scope["answer_headers"] = [*scope.get("answer_headers", ()), *target.notes(path)]
+        return passing.begin(exchange, instance, verdict)
 
     async def refused(self, scope: Scope) -> None:
         """Has what the edge refuses counted, and the answer say what every other would say at this address.
@@ -156,13 +154,17 @@ class Proxy:
         if not verdict.allowed:
             raise verdict.refusal()
 
-    def _passing(self, target: Target, scope: Scope, headers: Headers, body: bytes, context: RequestContext) -> Passing:
+    def _passing(
+        self, target: Target, scope: Scope, headers: Headers, body: bytes | bytearray, context: RequestContext
+    ) -> Passing:
         """Raises `Problem` 503 when nothing is known of the service."""
         upstream = self._services.get((target.domain, target.side))
         if upstream is None:
             raise unavailable(f"no service is known for {target.domain} ({target.side} side)")
-        repeatable = scope["method"] != "POST" or b"idempotency-key" in scope["sent"]
-        seconds = patience(scope, upstream.limits.answer_seconds)
+        seconds, sent = upstream.limits.answer_seconds, scope["sent"]
+        repeatable = scope["method"] != "POST" or b"idempotency-key" in sent
+        if b"prefer" in sent:
+            seconds = patience(scope, seconds)
         request = written(scope, upstream.authority, headers, body, seconds, context)
         return Passing(scope, upstream, request, repeatable, target.endless, now() + seconds)
 
@@ -242,7 +244,7 @@ def patience(scope: Scope, most: float) -> float:
 
 
 def written(  # noqa: PLR0917  # each is a part of it
-    scope: Scope, authority: bytes, headers: Headers, body: bytes, seconds: float, context: RequestContext
+    scope: Scope, authority: bytes, headers: Headers, body: bytes | bytearray, seconds: float, context: RequestContext
 ) -> bytes:
     """The request as the service gets it: the address byte for byte, our own ids, how long we wait, and a length.
 
@@ -253,7 +255,8 @@ def written(  # noqa: PLR0917  # each is a part of it
         b"POST" if post else b"GET",
         scope["raw_path"],
         b"?" + query if query else b"",
-        b"\r\n".join([b"host: " + authority, *map(COLON, headers)]),
+        authority,
+        b"\r\n".join([*map(COLON, headers), b""]),
         context.request_id.encode(),
         context.traceparent.encode(),
         seconds * 1000,

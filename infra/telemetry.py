@@ -1,5 +1,6 @@
 """Request ids and W3C trace context: what ties a request, its events, its records and its log lines together."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ TRACEPARENT = re.compile(
     r"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
 SAMPLED = "01"
+ID_BYTES, STOCKED = 40, 64
+STOCK: list[str] = []
+os.register_at_fork(after_in_child=STOCK.clear)  # or two processes would use the same
 
 
 class RequestContext(NamedTuple):
@@ -54,10 +58,22 @@ def about(request_id: str | None, traceparent: str | None) -> Iterator[None]:
 
 def begin(request_id: str | None, traceparent: str | None, deadline: float | None = None) -> RequestContext:
     """The context of a new request. What a client sent is taken over only if it is well-formed."""
-    ids = drawn(40)  # all at once, which takes half the time
+    try:
+        ids = STOCK.pop()
+    except IndexError:
+        ids = stocked()
     if request_id is None or REQUEST_ID.fullmatch(request_id) is None:
         request_id = ids[48:]
-    return RequestContext(request_id, child(traceparent, ids), deadline)
+    span = child(traceparent, ids) if traceparent else f"00-{ids[:32]}-{ids[32:48]}-{SAMPLED}"
+    return RequestContext(request_id, span, deadline)
+
+
+def stocked() -> str:
+    """Ids for one request. They are drawn for many at once, which takes a tenth of the time."""
+    text = drawn(ID_BYTES * STOCKED)
+    first, *others = [text[place : place + 2 * ID_BYTES] for place in range(0, len(text), 2 * ID_BYTES)]
+    STOCK.extend(others)
+    return first
 
 
 def child(traceparent: str | None, ids: str = "") -> str:

@@ -52,17 +52,19 @@ class Cycle(RequestResponseCycle):
         """Has a task answer it."""
         self.protocol._start_asgi_task(self, self.protocol.app)  # noqa: SLF001
 
-    def respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    def respond(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, more: bytes = b"") -> None:
         """Sends a whole answer without waiting for anything, or to nobody if the client has gone.
 
-        Its headers say how long it is. Raises `RuntimeError` for one that would be more than one.
+        Its headers say how long it is; `more` are such as are written out already. Raises `RuntimeError` for one that
+        would be more than one.
         """
         self.hand_over = None
         if self.disconnected:
             return
-        head = STATUS_LINE[status] + one_each(headers if self.keep_alive else [*headers, CLOSE])
+        lines = one_each(headers if self.keep_alive else [*headers, CLOSE])
         self.response_started = self.response_complete = True
-        self._last(head if self.scope["method"] == "HEAD" else head + body)
+        body = b"" if self.scope["method"] == "HEAD" else body
+        self._last(b"%b%b%b\r\n%b" % (STATUS_LINE[status], lines, more, body))
 
     async def receive(self) -> Any:
         if self.more_body or self.disconnected or self.response_complete or not self.message_event.is_set():
@@ -97,7 +99,7 @@ class Cycle(RequestResponseCycle):
             headers = [*headers, CLOSE]
         if self.chunked_encoding:
             headers = [*headers, CHUNKED]
-        self._head = STATUS_LINE[status] + one_each(headers)
+        self._head = STATUS_LINE[status] + one_each(headers) + b"\r\n"
         if self.chunked_encoding:
             self._write(b"")
 
@@ -137,8 +139,8 @@ class Cycle(RequestResponseCycle):
 
 
 def one_each(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The rest of a head. Raises `RuntimeError` for a header that would be more than one."""
-    head = b"\r\n".join([*map(COLON, headers), b"", b""])
-    if len(head.translate(None, CONTROLS)) != len(head) - 2 * len(headers) - 2:
+    """Headers, written out. Raises `RuntimeError` for one that would be more than one."""
+    lines = b"\r\n".join([*map(COLON, headers), b""])
+    if len(lines.translate(None, CONTROLS)) != len(lines) - 2 * len(headers):
         raise RuntimeError("a header has a control character")
-    return head
+    return lines

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.telemetry import CONTEXT, RequestContext, begin
 from infra.web.access import DURATIONS, AccessLog, route_of
-from infra.web.cycle import Cycle
+from infra.web.cycle import Cycle, one_each
 from infra.web.problems import BROKEN, Problem, instance_of
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Edge:
         self._direct: Direct | None = getattr(app, "at_once", None)
         self._refused: Refused | None = getattr(app, "refused", None)
         self._notes: Notes | None = getattr(app, "notes", None)
+        self._second, self._last = 0, b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,10 +81,17 @@ class Edge:
 
     def ended(self, exchange: "Exchange") -> None:
         seconds, scope, status = perf_counter() - exchange.began, exchange.scope, exchange.status
-        route = route_of(scope)
+        route = scope.get("route_template") or route_of(scope)
         DURATIONS.record(scope["method"], route, status, seconds)
         if self._access is not None:
             self._access.record(scope, route, exchange.context, status, exchange.size, seconds)
+
+    @property
+    def last(self) -> bytes:
+        """The headers that all answers of this second end with, written out."""
+        if (second := int(time())) != self._second:
+            self._second, self._last = second, one_each([dated(second), *self._rules.headers])
+        return self._last
 
     def _begun(self, scope: Scope) -> "Exchange":
         sent, deadline = scope["sent"], None
@@ -176,12 +184,15 @@ class Exchange:
         if int(sent.get(b"content-length", 0)) > rules.body_limit:
             raise self._too_large()
 
-    def answer(self, status: int, headers: Headers, body: bytes) -> None:
-        """The whole answer to a request that has no task."""
-        self.status, self.size = status, len(body)
-        del self.scope["exchange"]  # or it would be garbage that only the collector finds
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, told: bytes) -> None:
+        """The whole answer to a request that has no task; `told` are headers that are written out already."""
+        self.status, self.size, scope = status, len(body), self.scope
+        del scope["exchange"]  # or it would be garbage that only the collector finds
+        if "answer_headers" in scope:
+            headers += scope["answer_headers"]
+        more = b"%bx-request-id: %b\r\n%b" % (told, self.context.request_id.encode(), self._edge.last)
         try:
-            self.cycle.respond(status, self._head(headers), body)
+            self.cycle.respond(status, headers, body, more)
         except RuntimeError:
             log.exception("an answer could not be sent")
             self.cycle.transport.close()

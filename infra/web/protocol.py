@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote
 
@@ -194,7 +195,7 @@ class Protocol(HttpToolsProtocol):
             return
         if self.flow.read_paused:
             self.flow.resume_reading()
-        self._idle.set(self.loop.time() + self.timeout_keep_alive)
+        self._idle.set(monotonic() + self.timeout_keep_alive)  # the loop's own time, in a tenth of the time
 
     def shutdown(self) -> None:
         """An answer without an end would keep the service from stopping: its client goes on elsewhere."""
@@ -211,19 +212,23 @@ class Protocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._discard(len(body))
             return
-        self.cycle.body += body
-        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+        cycle = self.cycle
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        self.cycle.came()
+        if cycle is not self._unstarted:
+            cycle.came()
 
     def on_message_complete(self) -> None:
         # An application that finds this need not fear that the rest of the body never comes.
         self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]
         # Nobody knows where in this chunk the next head begins: its first part is measured when it is complete.
         self._before = self._head
-        if not self.cycle.response_complete:
-            self.cycle.more_body = False
-            self.cycle.came()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            if cycle is not self._unstarted:
+                cycle.came()
 
     def _discard(self, size: int) -> None:
         """What nobody takes is thrown away, but not for ever."""
@@ -262,7 +267,8 @@ class Protocol(HttpToolsProtocol):
         path = self.url.partition(b"?")[0] if self._in_head else b""
         self._record(context, path, status, len(body))
         self._turn.flush()
-        self.transport.write(STATUS_LINE[status] + one_each(problem.head(len(body)) + self.app.notes(path)) + body)
+        head = one_each(problem.head(len(body)) + self.app.notes(path))
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
         self.transport.close()
 
     def _record(self, context: RequestContext, path: bytes, status: int, size: int) -> None:

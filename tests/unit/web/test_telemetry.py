@@ -1,5 +1,7 @@
 """What a client sends as ids is taken over only in a safe form."""
 
+import os
+
 import pytest
 
 from infra import telemetry
@@ -25,6 +27,18 @@ def test_an_unsafe_request_id_is_replaced(sent):
 
 def test_made_request_ids_differ():
     assert len({begin(None, None).request_id for _ in range(100)}) == 100
+
+
+def test_a_process_that_is_forked_does_not_make_the_ids_that_its_parent_makes():
+    begin(None, None)  # some are drawn that wait
+    told, tell = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(tell, begin(None, None).request_id.encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(told, 100).decode() not in {begin(None, None).request_id for _ in range(telemetry.STOCKED)}
+    os.close(told)
+    os.close(tell)
 
 
 def test_a_trace_is_continued_as_a_new_span():
