@@ -74,8 +74,8 @@ class Verdict(NamedTuple):
     @property
     def lines(self) -> bytes:
         """The same, written out."""
-        wait = self.wait if self.seconds else 0
-        return b'%b"%b";r=%d;t=%d\r\n' % (announced(self.kind, self.quota), self.kind.encode(), max(0, self.left), wait)
+        kind, quota, _, left, _ = self
+        return announced(kind, quota) % (max(0, left), self.wait)
 
     @property
     def wait(self) -> int:
@@ -223,8 +223,8 @@ def policy(kind: str, quota: Quota) -> tuple[bytes, bytes]:
 
 @cache
 def announced(kind: str, quota: Quota) -> bytes:
-    """The policy, written out, and the name of the header that says what is left."""
-    return b"%b: %b\r\nratelimit: " % policy(kind, quota)
+    """Both headers, written out, without what is left and when it comes back."""
+    return b'%b: %b\r\nratelimit: "%b";r=%%d;t=%%d\r\n' % (*policy(kind, quota), kind.encode())
 
 
 def quotas(settings: Settings) -> dict[str, Quota]:

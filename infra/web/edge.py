@@ -43,7 +43,8 @@ class Edge:
 
     def __init__(self, app: ASGIApp, rules: Rules, access: AccessLog | None) -> None:
         self._app, self._rules, self._access = app, rules, access
-        self._direct: Direct | None = getattr(app, "at_once", None)
+        # Of peers it is judged who may ask, and how long.
+        self._direct: Direct | None = getattr(app, "at_once", None) if rules.peers is None else None
         self._refused: Refused | None = getattr(app, "refused", None)
         self._notes: Notes | None = getattr(app, "notes", None)
         self._second, self._last = 0, b""
@@ -63,17 +64,18 @@ class Edge:
     def at_once(self, cycle: Cycle) -> Callable[[], None] | None:
         """Takes over a request that is here as a whole, if the application can answer it without a task.
 
-        What comes back hands it over to one. None: it needs one at once.
+        What comes back hands it over to one. None: it needs one at once, as does all whose head leaves something open.
         """
-        if self._direct is None:
+        scope = cycle.scope
+        sent = scope["sent"]
+        if self._direct is None or len(cycle.body) > self._rules.body_limit:
             return None
-        exchange = cycle.scope["exchange"] = self._begun(cycle.scope)
+        if b"host" not in sent or len(sent) != len(scope["headers"]):
+            return None
+        context = begin(text(sent.get(b"x-request-id")), text(sent.get(b"traceparent")))
+        exchange = scope["exchange"] = Exchange(scope, context, self._rules, self)
         exchange.cycle = cycle
-        try:
-            exchange.admit()
-        except Problem:
-            return None
-        return self._direct(exchange) if len(cycle.body) <= self._rules.body_limit else None
+        return self._direct(exchange)
 
     def notes(self, raw_path: bytes) -> list[tuple[bytes, bytes]]:
         """What every answer at an address says, for one that has no exchange."""

@@ -135,7 +135,7 @@ async def test_who_waits_for_less_than_an_answer_may_take_sets_nobody_aside(two,
 
 async def test_a_client_that_does_not_take_his_answer_keeps_no_connection(two, upstream_of):
     upstream = upstream_of(two[0], connections=2, stall_seconds=0.2)
-    scope = {"type": "http", "method": "GET", "headers": []}
+    scope = {"type": "http", "method": "GET", "headers": [], "sent": {}}
 
     async def never(_):
         await asyncio.Event().wait()
