@@ -40,8 +40,8 @@ class Protocol(HttpToolsProtocol):
 
     # With these in its dictionary, an instance would have more than the interpreter keeps in its fast form.
     __slots__ = (
-        *("_at_once", "_before", "_deadline", "_discarded", "_full", "_gone", "_head", "_idle", "_in_head"),
-        *("_owing", "_refusal", "_turn", "_unstarted"),
+        *("_at_once", "_before", "_deadline", "_discarded", "_full", "_gone", "_head", "_heard", "_idle"),
+        *("_in_head", "_owing", "_refusal", "_turn", "_unstarted"),
     )
     peer: str | None = None
     cycle: Cycle
@@ -55,7 +55,7 @@ class Protocol(HttpToolsProtocol):
         self._turn = turn_of(self.loop)
         self.peer = common_name(transport.get_extra_info("peercert"))
         self._head, self._before, self._in_head, self._discarded = 0, 0, True, 0
-        self._refusal, self._full, self._owing = MALFORMED, False, False
+        self._refusal, self._full, self._owing, self._heard = MALFORMED, False, False, False
         self.url, self.headers = b"", []
         self._unstarted: Cycle | None = None
         self._at_once = self.app.at_once
@@ -88,17 +88,22 @@ class Protocol(HttpToolsProtocol):
                 cycle.hand_over = self._at_once(cycle)
             if cycle.hand_over is None:
                 cycle.start()
-        if self._in_head and not self._full:
-            self._unfinished()
+        if self._heard and not self._in_head:
+            self._head, self._before, self._heard = 0, 0, False
         else:
-            self._head = self._before = 0
+            self._unfinished()
 
     def _unfinished(self) -> None:
-        """The head is not complete: it must become so within bounds of size and time."""
+        """The head is not complete: it must become so within bounds of size and time.
+
+        Neither is what the parser keeps to itself, or throws away: a trailer, or what stands behind a chunk's size.
+        """
+        if self._full:
+            return
         if self._head - self._before > HEAD_LIMIT:
             self._refusal = TOO_LARGE
             self.send_400_response("")
-        elif self._deadline is None:
+        elif self._in_head and self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_SECONDS, self._head_too_late)
 
     def _head_too_late(self) -> None:
@@ -131,6 +136,7 @@ class Protocol(HttpToolsProtocol):
             self.headers.append((name.lower(), value))
         else:
             # What comes after a body in chunks is nobody's header.
+            self._heard = True
             self._discard(len(name) + len(value))
 
     def _too_large(self) -> httptools.HttpParserError:
@@ -148,7 +154,7 @@ class Protocol(HttpToolsProtocol):
         # What came since the head began is more than the head, and mostly little enough.
         if self._head > HEAD_LIMIT and size_of(self.url, headers) > HEAD_LIMIT:
             raise self._too_large()
-        self._in_head = False
+        self._in_head, self._heard = False, True
         if self._deadline is not None:
             self._in_time()
         url = httptools.parse_url(self.url)
@@ -209,6 +215,7 @@ class Protocol(HttpToolsProtocol):
         super().shutdown()
 
     def on_body(self, body: bytes) -> None:
+        self._heard = True
         if self.cycle.response_complete:
             self._discard(len(body))
             return
@@ -223,7 +230,7 @@ class Protocol(HttpToolsProtocol):
         # An application that finds this need not fear that the rest of the body never comes.
         self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]
         # Nobody knows where in this chunk the next head begins: its first part is measured when it is complete.
-        self._before = self._head
+        self._before, self._heard = self._head, True
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False

@@ -183,6 +183,19 @@ async def test_what_comes_after_a_body_does_not_come_for_ever(wire):
     assert wire.closed
 
 
+@pytest.mark.parametrize(
+    "begun", [CHUNKS + b"x: ", CHUNKS + b"x", CHUNKS[:-3] + b"5;x="], ids=["value", "name", "size"]
+)
+async def test_what_the_parser_says_nothing_of_does_not_come_for_ever(wire, begun):
+    protocol = connected(wire, Answering(lambda: None))
+    protocol.data_received(begun)
+    for _ in range(HEAD_LIMIT // 1000):
+        protocol.data_received(b"y" * 1000)
+    assert not wire.closed
+    protocol.data_received(b"y" * 1000)
+    assert wire.closed
+
+
 async def test_the_size_of_a_head_is_its_own(wire):
     protocol = connected(wire, Answering(lambda: None))
     body = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (2 * HEAD_LIMIT) + b"y" * (2 * HEAD_LIMIT)
