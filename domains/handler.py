@@ -22,7 +22,7 @@ from domains.personal import subjects
 from domains.turns import Turns
 from eventstore.errors import KeyMissing, StoreBusy, WrongExpectedVersion
 from eventstore.personal.keys import Keys
-from eventstore.personal.sealing import DataKey
+from eventstore.personal.sealing import DataKey, Sealed
 from eventstore.records import Any as AnyVersion
 from eventstore.records import Append, Appended, Exactly, Expected, IdempotencyKey, Metadata, NoStream
 from eventstore.store import EventStore
@@ -92,9 +92,15 @@ class Handler:
             # Who was forgotten has a new key by now: under that, what was said before would outlive the old one.
             raise Refused(*FORGOTTEN)
         key = idempotency(request, used)
-        appended = await self._begin(request, command, key) or await self._in_turn(request, command, key)
+        stream = self._domain.stream(request.id)
+        try:
+            appended = await self._begin(request, command, key) or await self._in_turn(request, command, key)
+        except Refused as error:
+            if key is None:
+                raise
+            appended = await self._store.refuse(key, stream, told(error, stream, request.command, used))
         if appended.refusal is not None:
-            raise Refused(**from_json(appended.refusal))
+            raise refused(appended.refusal, used)
         return appended
 
     async def _in_turn(self, request: Request, command: Command, key: IdempotencyKey | None) -> Appended:
@@ -118,9 +124,6 @@ class Handler:
                 return answered
             if isinstance(error, WrongExpectedVersion) and request.expected in (ANY_VERSION, THERE) and raced(error):
                 raise Raced(str(error)) from None
-            if isinstance(error, Refused) and key is not None:
-                told = to_json({"code": error.code, "detail": error.detail})
-                return await self._store.refuse(key, self._domain.stream(request.id), told)
             raise
 
     async def check_owner(self, stream: str, owner: str | None) -> None:
@@ -216,6 +219,22 @@ async def fold(
         if len(page) < PAGE:
             break
     return folded
+
+
+def told(error: Refused, stream: str, command: str, keys: Sequence[DataKey]) -> bytes:
+    """A refusal as it is kept: under the keys of those about whom the command says something, as it may repeat that."""
+    text = to_json({"code": error.code, "detail": error.detail}).decode()
+    for key in keys:
+        text = key.seal(text, stream, 0, command)
+    return text.encode()
+
+
+def refused(refusal: bytes, keys: Sequence[DataKey]) -> Refused:
+    """The same refusal, opened with the same keys: with others it is another command."""
+    text = refusal.decode()
+    for key in reversed(keys):
+        text = key.open(Sealed.parsed(text))
+    return Refused(**from_json(text))
 
 
 def raced(error: WrongExpectedVersion) -> bool:

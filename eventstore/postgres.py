@@ -1,5 +1,6 @@
 """The event store on PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from typing import Any as Anything
 from eventstore import sql
 from eventstore.batch import Command, decode_metadata
 from eventstore.committer import GroupCommitter, Limits
-from eventstore.errors import IdempotencyConflict
+from eventstore.errors import EventStoreError, IdempotencyConflict
 from eventstore.joint import Joint
 from eventstore.limits import (
     VERSIONS,
@@ -38,7 +39,7 @@ from eventstore.records import (
     Snapshot,
 )
 from eventstore.selecting import bounded, selected
-from eventstore.session import ANSWERED, PostgresSession, answered
+from eventstore.session import ANSWERED, PostgresSession, answered, refused
 from eventstore.watch import HeadWatch, Listener
 
 EXPIRE_KEYS = sql.statement("expire_keys")
@@ -66,6 +67,7 @@ class PostgresStore:
         self._watch = HeadWatch()
         self._readers = Readers(conninfo)
         self._from_snapshots, self._refusals = Joint(self._read_from_snapshots), Joint(self._refuse)
+        self._refusing = asyncio.Lock()
         self._listener = Listener(conninfo, self._watch, self.head)
         self._committer = GroupCommitter(lambda: PostgresSession.connect(conninfo), limits, self._watch.rise)
 
@@ -93,7 +95,7 @@ class PostgresStore:
 
     async def append(self, append: Append) -> Appended:
         check(append)
-        return await self._answer(await self._committer.append(Command.of(append)), append.idempotency)
+        return await self._committed(Command.of(append))
 
     async def append_together(
         self,
@@ -103,15 +105,15 @@ class PostgresStore:
         idempotency: IdempotencyKey | None = None,
     ) -> Appended:
         check_together(appends, condition, idempotency)
-        appended = await self._committer.append(Command.together(appends, condition, idempotency))
-        return await self._answer(appended, idempotency)
+        return await self._committed(Command.together(appends, condition, idempotency))
 
     async def answered(self, key: IdempotencyKey) -> Appended | None:
         check_key(key)
         for row in await self._readers.fetch(ANSWERED, {"key": key.key}):
-            if row[0] != key.fingerprint:
-                raise IdempotencyConflict(key.key)
-            return answered(row, repeated=True)
+            answer = answered(key, row, repeated=True)
+            if isinstance(answer, EventStoreError):
+                raise answer
+            return answer
         return None
 
     async def refuse(self, key: IdempotencyKey, stream: str, refusal: bytes) -> Appended:
@@ -121,15 +123,20 @@ class PostgresStore:
 
     async def _refuse(self, refusals: Sequence[tuple[IdempotencyKey, str, bytes]]) -> Sequence[None]:
         keys, streams, told = zip(*refusals, strict=True)
-        bound = {"keys": [key.key for key in keys], "fingerprints": [key.fingerprint for key in keys]}
-        await self._readers.fetch(REFUSE, {**bound, "streams": [*streams], "refusals": [*told]})
+        bound = {"keys": [key.key for key in keys], "fingerprints": [refused(key) for key in keys]}
+        async with self._refusing:  # each holds the lock of the head; they must not have all readers, too
+            await self._readers.fetch(REFUSE, {**bound, "streams": [*streams], "refusals": [*told]})
         return [None] * len(refusals)
 
-    async def _answer(self, appended: Appended, key: IdempotencyKey | None) -> Appended:
-        """The same, or the refusal that an append has found under its key."""
-        if appended.position >= 0 or key is None:
-            return appended
-        return await self.answered(key) or appended
+    async def _committed(self, command: Command) -> Appended:
+        """What a command came to, which may be what was refused under its key."""
+        while True:
+            try:
+                return await self._committer.append(command)
+            except IdempotencyConflict:
+                assert command.idempotency is not None  # noqa: S101  # it is in conflict
+                if (answer := await self.answered(command.idempotency)) is not None:
+                    return answer
 
     async def expire_keys(self, older_than: timedelta) -> int:
         gone = 0

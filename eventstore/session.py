@@ -35,6 +35,7 @@ FENCE = sql.statement("fence")
 WHOAMI = sql.statement("whoami")
 FENCE_MILLISECONDS = 5000
 ELSEWHERE = {"HR001", UniqueViolation.sqlstate}
+REFUSED = b"refused "
 CAREFUL_BATCHES = 16  # after one refusal others are likely, and each costs its batch twice
 
 
@@ -169,9 +170,7 @@ class PostgresSession:
 
     async def _outcome_by_key(self, key: IdempotencyKey) -> Answer | None:
         row = await self._one(ANSWERED, key=key.key)
-        if row is None:
-            return None
-        return answered(row) if row[0] == key.fingerprint else IdempotencyConflict(key.key)
+        return None if row is None else answered(key, row)
 
     async def fence(self, lost: Backend) -> bool:
         row = await self._one(FENCE, pid=lost.pid, started=lost.started, milliseconds=FENCE_MILLISECONDS)
@@ -190,10 +189,17 @@ class PostgresSession:
         await self._connection.close()
 
 
-def answered(row: Sequence[Anything], *, repeated: bool = False) -> Appended:
-    """The answer that a row of the keys holds."""
-    _, stream, version, position, refusal = row
-    return Appended(stream, version, position, repeated, refusal)
+def answered(key: IdempotencyKey, row: Sequence[Anything], *, repeated: bool = False) -> Answer:
+    """What a row of the keys answers to who asks this."""
+    fingerprint, stream, version, position, refusal = row
+    if fingerprint != (key.fingerprint if refusal is None else refused(key)):
+        return IdempotencyConflict(key.key)
+    return Appended(stream, version, position, repeated or refusal is not None, refusal)
+
+
+def refused(key: IdempotencyKey) -> bytes:
+    """What stands in the place of its fingerprint when it was refused."""
+    return REFUSED + key.fingerprint
 
 
 def encoded(

@@ -1,1 +1,1 @@
-SELECT fingerprint, stream, version, greatest(position, 0), refusal FROM idempotency WHERE key = %(key)s
+SELECT fingerprint, stream, version, position, refusal FROM idempotency WHERE key = %(key)s

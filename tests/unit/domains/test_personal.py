@@ -125,6 +125,19 @@ async def test_the_same_command_again_changes_nothing_and_another_recipient_is_r
         await handler.handle(place(recipient="Bob Example"))
 
 
+async def test_a_refusal_that_is_kept_may_say_what_the_command_said_and_is_sealed_like_it(handler, store, keys):
+    await handler.handle(place())
+    for _ in range(2):
+        with pytest.raises(Refused, match="already"):
+            await handler.handle(place(recipient="Bea Muster", idempotency_key="k"))
+    _, kept, _ = store._answers["k"]
+    assert kept.refusal.decode().startswith(PREFIX)
+    await keys.forget("17850", "olga", "asked")
+    await keys.destroy("17850", {})
+    with pytest.raises(IdempotencyConflict):
+        await handler.handle(place(recipient="Bea Muster", idempotency_key="k"))
+
+
 async def test_a_repeat_with_its_key_gets_its_answer_and_the_fingerprint_is_no_plain_digest(handler, store):
     first = await handler.handle(place(idempotency_key="k"))
     assert await handler.handle(place(idempotency_key="k")) == type(first)(STREAM, 1, 1, repeated=True)
