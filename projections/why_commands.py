@@ -19,7 +19,7 @@ from infra.console import Exit, clear_errors, fail, out, show_json
 from infra.native import here
 from infra.plan import OPERATOR
 from infra.postgres import conninfo
-from projections.errors import ReadUnavailable, RebuildFailed
+from projections.errors import ReadUnavailable, RebuildFailed, RebuildRefused
 from projections.plan import read_database
 from projections.refolding.drift import Frozen
 from projections.refolding.why import Cause
@@ -42,7 +42,7 @@ def why(
     with clear_errors():
         try:
             causes = asyncio.run(found(domain, view, key))
-        except (EventsDetached, UnreadableEvent, RebuildFailed) as error:
+        except (EventsDetached, UnreadableEvent, RebuildFailed, RebuildRefused) as error:
             raise fail(str(error)) from None
         except (EventStoreError, ReadUnavailable) as error:
             raise fail(str(error), Exit.DEPENDENCY_DOWN, "headrace up") from None

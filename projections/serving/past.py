@@ -45,7 +45,7 @@ class Past:
     `skipped` names the events that a person took out of a view: they are not folded, as they are not in the live rows.
 
     All methods raise `BeyondReach`, `FoldsWait` or `ReadUnavailable`; `RebuildFailed` or `UnreadableEvent` for an event
-    that today's code can't fold.
+    that today's code can't fold; `RebuildRefused` for a view whose code reaches for the world outside.
     """
 
     def __init__(self, domain: Domain, store: EventStore, skipped: Skipped = nothing, most: int = MOST_EVENTS) -> None:

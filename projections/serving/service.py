@@ -23,7 +23,7 @@ from infra.oidc import Identity, Verifier, identify
 from infra.settings import Settings
 from infra.web import Application, Problem, application
 from projections.acting import CALLERS
-from projections.errors import BeyondReach, FoldsWait, ReadUnavailable, RebuildFailed
+from projections.errors import BeyondReach, FoldsWait, ReadUnavailable, RebuildFailed, RebuildRefused
 from projections.rows import AnyView
 from projections.serving import asking
 from projections.serving.live import Live
@@ -76,6 +76,10 @@ async def problems() -> AsyncIterator[None]:
     except (RebuildFailed, UnreadableEvent) as error:
         log.warning("a question about the past has no answer: %s", error)
         told = "an event that was there by then can't be folded by today's code; `headrace projection verify` names it"
+        raise Problem(500, "fold-failed", told) from None
+    except RebuildRefused as error:
+        log.warning("a question about the past has no answer: %s", error)
+        told = "today's code of this view may not be folded anew; `headrace why` says what it reaches"
         raise Problem(500, "fold-failed", told) from None
     except FoldsWait:
         raise Problem(503, "temporary-reduced-capacity", "too many questions about the past", headers=AGAIN) from None

@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
+import psycopg
 import pytest
+import typer
 from msgspec import structs
 from rich.console import Console
 
@@ -17,7 +19,7 @@ from eventstore.memory import MemoryStore
 from eventstore.records import Append, BareEvent, Metadata, NewEvent, NoStream
 from infra.web import Problem
 from projections import why_commands
-from projections.errors import BeyondReach, FoldsWait, RebuildFailed
+from projections.errors import BeyondReach, FoldsWait, RebuildFailed, RebuildRefused
 from projections.paging import Place
 from projections.refolding.why import why
 from projections.serving.past import MOST_WAITING, Past, position_at
@@ -170,6 +172,7 @@ async def test_an_event_that_cannot_be_folded_is_named(store):
     [
         RebuildFailed("v", BareEvent(7, "orders-1", 2, "t", datetime.now(UTC), b""), "s3cret"),
         UnreadableEvent("orders-1", 2, "s3cret"),
+        RebuildRefused("s3cret"),
     ],
 )
 async def test_whoever_asks_is_told_so_and_nothing_of_what_broke(error):
@@ -178,3 +181,24 @@ async def test_whoever_asks_is_told_so_and_nothing_of_what_broke(error):
             raise error
     assert (problem.value.status_code, problem.value.type) == (500, "fold-failed")
     assert b"s3cret" not in problem.value.body("")
+
+
+async def test_a_view_that_reaches_for_what_nobody_watches_has_a_past_that_is_refused(store):
+    def project(row, event):
+        return DETAILS.project(row, event) if psycopg is not None else None
+
+    reaching = replace(DETAILS, project=project)
+    with pytest.raises(Problem, match="may not be folded anew") as problem:
+        async with problems():
+            await Past(domain, store).one(reaching, "1", datetime.now(UTC))
+    assert (problem.value.status_code, problem.value.type) == (500, "fold-failed")
+
+
+def test_why_says_what_it_is_that_such_a_view_reaches(monkeypatch, capsys):
+    async def found(*_):
+        raise RebuildRefused("order-details reaches project.psycopg")
+
+    monkeypatch.setattr(why_commands, "found", found)
+    with pytest.raises(typer.Exit):
+        why_commands.why("orders/order-details/1")
+    assert "reaches project.psycopg" in capsys.readouterr().err
