@@ -55,6 +55,7 @@ class Instance:
         self.place, self._name, self._tls, self._limits = place, name, tls, limits
         self.breaker = Breaker(limits.failures)
         self.load = self.streams = 0
+        self.well_answered = 0  # answers so far that do not say that it can't
         self._idle: deque[Connection] = deque()
         self._closed = False
         self._crowded_since, self._unwell_until = inf, 0.0
@@ -129,7 +130,10 @@ class Instance:
         """An answer is no failure, but others are asked first when it says that it can't: such answers come fast."""
         self.breaker.succeeded()
         if connection.status in UNWELL:
+            # One that was on its way must not end what `says` has no end for.
             self._unwell_until = max(self._unwell_until, now() + UNWELL_SECONDS)
+        else:
+            self.well_answered += 1
 
     def release(self, connection: Connection, *, endless: bool = False) -> None:
         if connection.complete and connection.reusable and not self._closed:

@@ -4,7 +4,7 @@ import asyncio
 from random import uniform
 
 from gateway.connection import Connection
-from gateway.errors import UpstreamError
+from gateway.errors import TooSlow, UpstreamError
 from gateway.instance import Instance, now
 from gateway.upstream import Upstream
 from infra.web.readiness import READYZ
@@ -53,12 +53,19 @@ class Line:
         self._connection.reusable = False
 
     async def ask(self, question: bytes) -> None:
-        """Has the instance know what it says of itself. A service that does not know the question counts as ready."""
+        """Has the instance know what it says of itself. A service that does not know the question counts as ready.
+
+        One that answers requests meanwhile is only busy: its load would make the next one so.
+        """
+        answered = self._instance.well_answered
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 status = await self._status(question)
-        except (OSError, TimeoutError, UpstreamError):
+        except (OSError, TimeoutError, UpstreamError) as error:
             self.close()
+            if isinstance(error, TimeoutError | TooSlow) and self._instance.well_answered > answered:
+                self._unanswered = 0
+                return
             self._unanswered += 1
             if self._unanswered >= MOST_UNANSWERED:
                 self._instance.says("it does not answer")

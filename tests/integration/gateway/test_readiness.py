@@ -8,11 +8,11 @@ import pytest_asyncio
 from fastapi import Response
 
 from gateway import readiness, upstream
-from gateway.instance import Limits
+from gateway.instance import UNWELL_SECONDS, Instance, Limits, now
 from gateway.readiness import Watch
 from gateway.upstream import Upstream
 from infra.web import tls
-from tests.integration.gateway.conftest import Recorder, exchange
+from tests.integration.gateway.conftest import OK, Recorder, Scripted, exchange
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -123,6 +123,52 @@ async def test_an_instance_that_accepts_and_never_answers_is_left(two, watched, 
         assert {await ask(found) for _ in range(20)} == {200}
         assert all(readiness.READYZ.encode() in one for one in silent.requests[asked:])
     await silent.stop()
+
+
+class Busy(Scripted):
+    """It answers all but the question."""
+
+    async def _play(self, script, writer):
+        await super()._play((60.0,) if readiness.READYZ.encode() in self.requests[-1] else script, writer)
+
+
+async def test_a_slow_answer_to_the_question_alone_sets_no_instance_aside_that_answers_requests(two, settings_of):
+    busy = Busy(settings_of("parcels-read"))
+    async with busy.running():
+        found = upstream_at(settings_of, busy, two[0])
+        watch = Watch(found)
+
+        async def asked():
+            while True:
+                assert await ask(found) == 200
+
+        asking = asyncio.create_task(asked())
+        for _ in range(readiness.MOST_UNANSWERED + 1):
+            await watch.look()
+        assert [one.unready for one in await found.known()] == [None, None]
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        for _ in range(readiness.MOST_UNANSWERED):
+            await watch.look()
+        assert [one.unready for one in await found.known()] == ["it does not answer", None]
+        await found.close()
+
+
+async def test_an_error_that_was_on_its_way_makes_no_unready_instance_well_again(settings_of, scripted):
+    silent = scripted(settings_of("parcels-read"))
+    silent.scripts = [(0.1, OK.replace(b"200 OK", b"503 Service Unavailable"))]
+    async with silent.running():
+        instance = Instance(("127.0.0.1", *ports(silent)), "parcels-read", tls.client(settings_of("gateway")), Limits())
+        asking = asyncio.create_task(instance.ask(REQUEST, now() + 5))
+        async with asyncio.timeout(5):
+            while not silent.requests:  # noqa: ASYNC110  # it is asked for
+                await asyncio.sleep(0.01)
+        instance.says("it says so")
+        instance.release(await asking)
+        assert not instance.well(now() + 2 * UNWELL_SECONDS)
+        instance.says(None)
+        assert instance.well(now())
+        instance.close()
 
 
 async def test_one_question_that_is_lost_makes_nobody_unready(two, settings_of):
