@@ -158,8 +158,10 @@ class Scripted:
     @asynccontextmanager
     async def running(self):
         await self.start()
-        yield
-        await self.stop()
+        try:
+            yield
+        finally:
+            await self.stop()
 
     async def start(self):
         context = tls.server(self.identity, ssl.CERT_REQUIRED)
