@@ -26,7 +26,7 @@ HEAD_LIMIT = 32 * 1024
 HEAD_SECONDS = 20.0
 DISCARD_LIMIT = 4 * 1024 * 1024
 MOST_WAITING = 16  # requests that were sent before the answer to an earlier one
-OWED_SECONDS = 60.0  # for the answers to them, when the connection ends with the last
+OWED_SECONDS = 60.0  # for each answer to begin that is owed before what came last is refused
 
 ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 VERSIONS = frozenset({"1.0", "1.1"})
@@ -40,7 +40,7 @@ class Protocol(HttpToolsProtocol):
 
     # With these in its dictionary, an instance would have more than the interpreter keeps in its fast form.
     __slots__ = (
-        *("_at_once", "_before", "_deadline", "_discarded", "_full", "_gone", "_head", "_heard", "_idle"),
+        *("_at_once", "_before", "_current", "_deadline", "_discarded", "_full", "_gone", "_head", "_heard", "_idle"),
         *("_in_head", "_owing", "_refusal", "_turn", "_unstarted"),
     )
     peer: str | None = None
@@ -58,6 +58,7 @@ class Protocol(HttpToolsProtocol):
         self._refusal, self._full, self._owing, self._heard = MALFORMED, False, False, False
         self.url, self.headers = b"", []
         self._unstarted: Cycle | None = None
+        self._current: Cycle | None = None
         self._at_once = self.app.at_once
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._head_too_late)
         self._idle = Alarm(self.loop, self.timeout_keep_alive_handler)
@@ -184,7 +185,7 @@ class Protocol(HttpToolsProtocol):
             raise httptools.HttpParserError("more requests wait than are taken")
         self.cycle = Cycle(self, scope, self._turn, keep_alive=keep_alive and version != "1.0")
         if before is None or before.response_complete:
-            self._unstarted = self.cycle
+            self._unstarted = self._current = self.cycle
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
@@ -194,7 +195,12 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            cycle, app = self.pipeline.pop()
+            self._current = cycle  # type: ignore[assignment]
+            if self._owing:
+                self._in_time()
+                self._owe()
+            self._start_asgi_task(cycle, app)
             return
         if self._owing:
             self._refuse()
@@ -244,7 +250,7 @@ class Protocol(HttpToolsProtocol):
             self._too_late()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # the refusal says it better
-        """Refuses what came last, when the answers to all before it are sent; in bounded time."""
+        """Refuses what came last, when the answers to all before it are sent; each must begin in bounded time."""
         if (cycle := self.cycle) is None or cycle.response_complete:
             self._refuse()
             return
@@ -256,12 +262,22 @@ class Protocol(HttpToolsProtocol):
             self.pipeline.popleft()
         self._owing = True
         self._take_no_more()
+        self._owe()
 
     def _take_no_more(self) -> None:
         self._full = True
         self.flow.pause_reading()
         self._in_time()
-        self._deadline = self.loop.call_later(OWED_SECONDS, self._too_late)
+
+    def _owe(self) -> None:
+        self._deadline = self.loop.call_later(OWED_SECONDS, self._owed_too_late)
+
+    def _owed_too_late(self) -> None:
+        """An answer that has begun and has an end is not cut: it takes as long as it would anyway."""
+        if (cycle := self._current) is not None and cycle.response_started and not cycle.scope.get("endless"):
+            self._owe()
+        else:
+            self._too_late()
 
     def _refuse(self) -> None:
         status, slug, detail = self._refusal

@@ -121,6 +121,7 @@ async def test_of_requests_without_end_some_are_answered_and_the_last_of_them_en
     protocol.data_received(ASKED * 5000)
     protocol.data_received(ASKED * 5000)
     assert len(protocol.pipeline) == MOST_WAITING
+    assert protocol._deadline is None  # nothing cuts them that would not cut any answer
     async with asyncio.timeout(5):
         while not wire.closed:  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -312,3 +313,61 @@ async def test_a_refusal_does_not_wait_for_ever(wire, monkeypatch):
     connected(wire, app).data_received(ASKED + b"garbage\r\n\r\n")
     assert await statuses(wire) == []
     app.answered.set()
+
+
+async def test_each_answer_that_is_owed_has_its_own_time(wire):
+    class Gated(Answering):
+        async def __call__(self, scope, receive, send):
+            await gate.acquire()
+            await super().__call__(scope, receive, send)
+
+    gate = asyncio.Semaphore(0)
+    protocol = connected(wire, Gated(lambda: None))
+    protocol.data_received(ASKED * 3 + b"garbage\r\n\r\n")
+    for _ in range(2):
+        owed, waiting = protocol._deadline, len(protocol.pipeline)
+        gate.release()
+        async with asyncio.timeout(5):
+            while len(protocol.pipeline) == waiting:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        assert owed.cancelled()
+        assert protocol._deadline.when() > owed.when()
+    gate.release()
+    assert await statuses(wire) == [b"200", b"200", b"200", b"400"]
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+@pytest.mark.parametrize("endless", [False, True])
+async def test_an_answer_that_has_begun_is_cut_before_a_refusal_only_if_it_has_no_end(
+    wire, monkeypatch, endless, behind
+):
+    class Begun(Answering):
+        async def __call__(self, scope, receive, send):
+            if self.answered.is_set():
+                await super().__call__(scope, receive, send)
+                return
+            scope["endless"] = endless
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            self.answered.set()
+            await ends.wait()
+            await send({"type": "http.response.body", "body": b"all"})
+
+    monkeypatch.setattr("infra.web.protocol.OWED_SECONDS", 0.01)
+    ends, app = asyncio.Event(), Begun(lambda: None)
+    protocol = connected(wire, app)
+    protocol.data_received(ASKED)
+    await app.answered.wait()
+    protocol.data_received(ASKED * behind + b"garbage\r\n\r\n")
+    first = protocol._deadline
+    async with asyncio.timeout(5):
+        while not wire.closed and protocol._deadline is first:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert wire.closed == endless
+    monkeypatch.setattr("infra.web.protocol.OWED_SECONDS", 60.0)
+    ends.set()
+    if endless:
+        protocol.connection_lost(None)
+        assert await statuses(wire) == [b"200"]
+    else:
+        assert await statuses(wire) == [b"200"] * (1 + behind) + [b"400"]
+        assert b"all" in b"".join(wire.sent)
