@@ -1,7 +1,7 @@
 """Views folded anew from the store: its log as a source, and the one fold that verify, rebuild and replay share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -138,7 +138,7 @@ class Refold:
         """Folds a page into rows: the keys that it touched."""
         return fold(self._domain, self._view, page, rows, chosen)
 
-    async def pages(self, progress: Progress = nobody) -> AsyncIterator[Sequence[BareEvent]]:
+    async def pages(self, progress: Progress = nobody) -> AsyncGenerator[Sequence[BareEvent]]:
         end, self.events = max(self._bounds.values(), default=0), 0
         log = self._log()
         async for page in log.pages(self._bounds):

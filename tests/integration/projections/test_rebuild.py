@@ -230,6 +230,7 @@ async def test_a_fold_that_makes_another_row_each_time_never_becomes_live(system
     if beyond:
         monkeypatch.setattr(proof, "EVENTS", 50)
         monkeypatch.setattr(proof, "OF_ROW", 1)
+        monkeypatch.setattr(proof, "AT_ONCE", 10)
     before = rows(system, view)
     with pytest.raises(NotProved, match=f"{view.name} was made anew.* {column} of the row '.*' is another when"):
         await rebuilt(system, of_chance(view, column))
