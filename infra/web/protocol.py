@@ -212,12 +212,13 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """An answer without an end would keep the service from stopping: its client goes on elsewhere."""
         self._turn.flush()
-        if self.cycle is not None and self.cycle.scope.get("endless") and not self.cycle.response_complete:
+        cycle = self._current
+        if cycle is not None and cycle.scope.get("endless") and not cycle.response_complete:
             self.transport.close()
             return
-        if self.cycle is not None and self.cycle.hand_over is not None:
+        if cycle is not None and cycle.hand_over is not None:
             # Only tasks are waited for, and ended when it takes too long.
-            self.cycle.hand_over()
+            cycle.hand_over()
         super().shutdown()
 
     def on_body(self, body: bytes) -> None:

@@ -371,3 +371,20 @@ async def test_an_answer_that_has_begun_is_cut_before_a_refusal_only_if_it_has_n
     else:
         assert await statuses(wire) == [b"200"] * (1 + behind) + [b"400"]
         assert b"all" in b"".join(wire.sent)
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+async def test_a_stream_ends_when_the_service_stops_whatever_was_asked_behind_it(wire, behind):
+    class Endless(Answering):
+        async def __call__(self, scope, _receive, send):
+            scope["endless"] = True
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            self.answered.set()
+
+    app = Endless(lambda: None)
+    protocol = connected(wire, app)
+    protocol.data_received(ASKED)
+    await app.answered.wait()
+    protocol.data_received(ASKED * behind)
+    protocol.shutdown()
+    assert wire.closed
