@@ -4,6 +4,7 @@ import dis
 import hashlib
 import re
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
@@ -20,8 +21,14 @@ from projections.rows import AnyView
 from projections.shapes import shape
 
 Part = tuple[str, object]
-GATHERED = (list, tuple, set, frozenset)
-VALUES = (str, bytes, int, float, complex, Decimal, date, time, timedelta, tzinfo, UUID, re.Pattern, Enum, type(None))
+GATHERED = (list, tuple, set, frozenset, deque)
+SCALARS = (str, bytes, bytearray, int, float, complex, Decimal, range, slice)
+VALUES = (*SCALARS, date, time, timedelta, tzinfo, UUID, re.Pattern, Enum, type(None))
+# Of these there is no one thing that others could share: where two are the same depends on who compiled them.
+COPIED = (*VALUES, tuple, frozenset)
+PROJECT = {"domains", "eventstore", "gateway", "infra", "projections"}
+# What libraries keep in these differs from process to process.
+STATE = {"logging", "threading", "asyncio", "weakref", "pydantic_core"}
 
 
 def fingerprint(domain: Domain, view: AnyView) -> str:
@@ -29,28 +36,49 @@ def fingerprint(domain: Domain, view: AnyView) -> str:
 
     That it changed does not say that rows do. Another release of Python compiles otherwise, which is a change, too.
     """
-    upcasters = [upcaster.change for upcaster in domain.upcasters]
-    events = [model for _, model in sorted(domain.events.items())]
+    begin = begins(domain, view)
     digest = hashlib.sha256(repr((view.key, sorted(domain.events))).encode())
-    for _, one in reached(view.key_of, view.project, view.row, *events, *upcasters):
-        digest.update(said(one).encode())
+    for way, one, before in references(begin, ours(*begin)):
+        digest.update(f"{way}\0{before or said(one)}\0".encode())
     return digest.hexdigest()[:16]
 
 
+def begins(domain: Domain, view: AnyView) -> tuple[object, ...]:
+    """What makes the rows of a view out of what was recorded."""
+    upcasters = [upcaster.change for upcaster in domain.upcasters]
+    events = [model for _, model in sorted(domain.events.items())]
+    return (view.key_of, view.project, view.row, *events, *upcasters)
+
+
 def reached(*begin: object) -> Iterator[Part]:
-    """What the code of these can name, each thing once and with the way to it, as far as it is of their own packages.
+    """What the code of these can name, each thing once and with the way to it, as far as it is of their own packages
+    and of this project's.
 
     What others have made is told and not looked into. What a name leads to only while code runs is not seen.
     """
-    ours = {package(one) for one in begin} - {"builtins", "functools"}
+    found = dict[int, object]()
+    for way, one, _ in references(begin, ours(*begin)):
+        if id(one) not in found:
+            found[id(one)] = one
+            yield way, one
+
+
+def ours(*begin: object) -> set[str]:
+    return {package(one) for one in begin} - {"builtins", "functools"} | PROJECT
+
+
+def references(begin: tuple[object, ...], ours: set[str]) -> Iterator[tuple[str, object, str | None]]:
+    """All that leads from one thing to another; the last word: where that other was met before."""
     left = [(getattr(one, "__name__", type(one).__name__), one) for one in reversed(begin)]
-    seen = dict[int, object]()
+    seen = dict[int, tuple[str, object]]()
     while left:
         way, one = left.pop()
         if id(one) in seen:
+            yield way, one, seen[id(one)][0]
             continue
-        seen[id(one)] = one  # kept, so that nothing else gets its id
-        yield way, one
+        if not isinstance(one, COPIED):
+            seen[id(one)] = way, one  # kept, so that nothing else gets its id
+        yield way, one, None
         left += [(f"{way}.{name}", part) for name, part in reversed([*parts(one, ours)])]
 
 
@@ -69,25 +97,49 @@ def parts(one: object, ours: set[str]) -> Iterator[Part]:  # noqa: C901, PLR0912
         case FunctionType():
             if package(one) in ours:
                 yield from named(one)
+                yield from own(one)
         case type():
             if package(one) in ours:
                 yield from ((base.__name__, base) for base in one.__bases__)
                 yield from ((name, part) for name, part in vars(one).items() if told(name, part))
                 for name, field in getattr(one, "__pydantic_fields__", {}).items():
-                    yield from ((name, part) for part in (*kinds(field.annotation), field.default_factory))
+                    made = (field.default, field.default_factory, *field.metadata)
+                    yield from ((name, part) for part in (*kinds(field.annotation), *made))
         case ModuleType():
             return
-        case Mapping():
-            yield from ((str(key), part) for key, part in one.items())
-        case _ if isinstance(one, GATHERED):
-            yield from (("item", part) for part in (one if isinstance(one, list | tuple) else sorted(one, key=repr)))
-        case _ if not isinstance(one, VALUES) and package(type(one)) in ours:
-            yield type(one).__name__, type(one)
-            yield from getattr(one, "__dict__", {}).items()
-            slots = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ())]
-            yield from ((name, getattr(one, name, None)) for name in slots)
-        case _ if (wrapped := getattr(one, "__wrapped__", None)) is not None:
-            yield "wrapped", wrapped
+        case _ if not isinstance(one, VALUES):
+            if isinstance(one, Mapping):
+                yield from ((key if isinstance(key, str) else said(key), part) for key, part in one.items())
+            elif isinstance(one, GATHERED):
+                unordered = isinstance(one, set | frozenset)
+                yield from (("item", part) for part in (sorted(one, key=ordered) if unordered else one))
+            if (wrapped := getattr(one, "__wrapped__", None)) is not None:
+                yield "wrapped", wrapped
+            if package(type(one)) in ours:
+                yield type(one).__name__, type(one)
+                yield from getattr(one, "__dict__", {}).items()
+                yield from slots(one)
+            elif package(type(one)) not in STATE:
+                yield from own(one)
+                yield from ((name, part) for name, part in slots(one) if not name.startswith("_"))
+
+
+def own(one: object) -> Iterator[Part]:
+    """What hangs on a thing, without what libraries keep there for themselves."""
+    for name, part in getattr(one, "__dict__", {}).items():
+        if name == "__wrapped__" or not name.startswith("_"):
+            yield name, part
+
+
+def slots(one: object) -> Iterator[Part]:
+    for kind in type(one).__mro__:
+        for name in getattr(kind, "__slots__", ()):
+            yield name, getattr(one, name, None)
+
+
+def ordered(one: object) -> tuple[str, str]:
+    """Sorts in the same way in every process, as far as what can be said of things differs."""
+    return said(one), re.sub(r" at 0x[0-9a-f]+", "", repr(one))
 
 
 def told(name: str, part: object) -> bool:
@@ -150,8 +202,9 @@ def said(one: object) -> str:
         case FunctionType():
             return f"function {compiled(one.__code__)}"
         case type() if issubclass(one, BaseModel):
-            told = {name: (shape(field.annotation), value(field.default)) for name, field in one.model_fields.items()}
-            return f"model {one.__qualname__} {told}"
+            told = {name: (shape(field.annotation), value(field.alias)) for name, field in one.model_fields.items()}
+            config = {name: value(part) for name, part in one.model_config.items() if name != "json_schema_extra"}
+            return f"model {one.__qualname__} {told} {config}"
         case type() | ModuleType():
             return f"{getattr(one, '__module__', '')} {one.__name__}"
         case _:
@@ -160,15 +213,26 @@ def said(one: object) -> str:
 
 def compiled(code: CodeType) -> str:
     consts = [compiled(one) if isinstance(one, CodeType) else value(one) for one in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {consts}"
+    given = code.co_argcount + code.co_kwonlyargcount
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    names = (code.co_names, code.co_varnames[:given], *counts)
+    return f"{code.co_code.hex()} {code.co_exceptiontable.hex()} {names} {consts}"
 
 
 def value(one: object) -> str:
+    kind = type(one).__qualname__
+    if isinstance(one, Enum):
+        return f"{kind} {one.name} {value(one.value)}"
+    if isinstance(one, re.Pattern):
+        return f"{kind} {one.pattern!r} {one.flags}"  # its repr ends after 200 characters
+    if isinstance(one, VALUES):
+        return f"{kind} {one!r}"
     if isinstance(one, frozenset | set):
-        return f"{type(one).__name__} {sorted(map(value, one))}"
+        return f"{kind} {sorted(map(value, one))}"
     if isinstance(one, tuple | list):
-        return f"{type(one).__name__} {[*map(value, one)]}"
-    return f"{type(one).__name__} {one!r}" if isinstance(one, VALUES) else type(one).__qualname__
+        return f"{kind} {[*map(value, one)]}"
+    name = getattr(one, "__qualname__", None)
+    return f"{kind} {getattr(one, '__module__', '')} {name}" if isinstance(name, str) else kind
 
 
 def package(one: object) -> str:

@@ -87,6 +87,111 @@ def test_whatever_the_code_reaches_counts(before, after):
     assert of(SOURCE) != of(SOURCE.replace(before, after))
 
 
+MOVED = """
+        except ValueError:
+            row = 0
+        else:
+            row = OTHER
+""".lstrip("\n")
+MORE = """
+    import functools, math, re
+    from types import SimpleNamespace
+    from typing import NamedTuple
+    from pydantic import Field
+    from domains.kernel import Row
+
+    C, OTHER = 20, 30
+    RATES = {"GBP": 20, "EUR": 20, "USD": 25}
+    WORD = re.compile("%s")
+    SPAN = range(3)
+    SPACE = SimpleNamespace(a=1)
+    CALLS = {"round": math.floor}
+
+    class R(NamedTuple):
+        a: int
+        b: int
+    BOTH = R(1, 2)
+
+    class Kept:
+        def __init__(self, rate):
+            self.rate = rate
+    FIRST, SECOND = Kept(1), Kept(2)
+    NAMED = {"first": FIRST, "second": SECOND}
+
+    class Held(Row):
+        number: int = Field(0, ge=0)
+
+    def tried(row):
+        try:
+            row = C
+            row = OTHER
+        except ValueError:
+            row = 0
+        return row
+
+    @functools.singledispatch
+    def kind(event):
+        return 0
+
+    @kind.register
+    def _(event: int):
+        return 41
+
+    def keyed(*, low, high):
+        return low - high
+
+    def project(row, event):
+        known = FIRST, SECOND, NAMED, RATES, WORD, SPAN, SPACE, CALLS, BOTH, Held
+        return known, tried(row), kind(event), keyed(low=1, high=2)
+""" % ("a" * 250)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"EUR": 20', '"CHF": 20'),
+        ('"EUR": 20', '"EUR": 25'),
+        ('"USD": 25', '"USD": 25, "CHF": 20'),
+        ("C, OTHER = 20", "C, OTHER = 30"),
+        ("R(1, 2)", "R(2, 1)"),
+        ('"first": FIRST, "second": SECOND', '"first": SECOND, "second": FIRST'),
+        ("            row = OTHER\n        except ValueError:\n            row = 0\n", MOVED),
+        ("return 41", "return 42"),
+        ("event: int", "event: str"),
+        ("a" * 250, "a" * 249 + "b"),
+        ("range(3)", "range(4)"),
+        ("SimpleNamespace(a=1)", "SimpleNamespace(a=5)"),
+        ("ge=0", "ge=5"),
+        ("math.floor", "math.ceil"),
+        ("*, low, high", "*, high, low"),
+    ],
+)
+def test_the_same_values_elsewhere_count(before, after):
+    assert MORE.replace(before, after) != MORE
+    assert of(MORE) == of(MORE) != of(MORE.replace(before, after))
+
+
+def test_how_it_was_compiled_counts_for_nothing(tmp_path):
+    (tmp_path / "shop.py").write_text(dedent(MORE))
+    call = dedent("""
+        from dataclasses import replace
+        from domains.orders import domain
+        from projections.code import fingerprint
+        import shop
+        print(fingerprint(domain, replace(domain.views[1], project=shop.project, key_of=shop.project)))
+    """)
+
+    def told(seed, *options):
+        kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        known = {**kept, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+        return subprocess.check_output([sys.executable, *options, "-c", call], env=known).strip()
+
+    fresh = told("1", "-B")
+    assert not (tmp_path / "__pycache__").exists()
+    assert {told("2"), told("3"), told("1", "-O"), told("2", "-O")} == {fresh}
+    assert (tmp_path / "__pycache__").exists()
+
+
 def test_a_closure_counts():
     source = (
         "def make(rate):\n    def project(row, event):\n        return rate\n    return project\nproject = make({})"
