@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from time import monotonic
 
 import psycopg
 import uvloop
@@ -37,6 +38,7 @@ from projections.migrate import migrate
 from projections.plan import read_database
 from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
+from projections.refolding.changed import SECONDS as LOOK_SECONDS
 from projections.refolding.changed import check
 from projections.refolding.complete import complete, recorded
 from projections.refolding.republish import Republisher
@@ -50,6 +52,8 @@ from projections.serving.views import Views
 from projections.worker import IN_HAND, Worker
 
 PATIENCE_SECONDS = 60
+# `headrace up` ends the step that makes the tables after so long; what comes around the look takes some of it.
+STEP_SECONDS, MARGIN_SECONDS = 120.0, 20.0
 LANES: Mapping[str, type[FaustLane] | type[DirectLane]] = {"faust": FaustLane, "direct": DirectLane}
 
 
@@ -114,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def prepare(domain: Domain) -> int:
+    began = monotonic()
     try:
         settings = load()
         place, store_place = (conninfo(settings, name(domain)) for name in (read_database, events_database))
@@ -121,13 +126,18 @@ def prepare(domain: Domain) -> int:
             migrate(connection, domain, recorded=asyncio.run(recorded(store_place)))
             if asyncio.run(complete(domain, place, store_place)):
                 migrate(connection, domain)
-        for view in asyncio.run(check(domain, place, store_place)):
+        for view in asyncio.run(check(domain, place, store_place, left(began))):
             say(0, f"not seen whether the changed code of {view} makes other rows: headrace projection verify")
     except (StoreUnavailable, ReadUnavailable) as error:
         return say(69, str(error))
     except (ProjectionError, UnreadableEvent, psycopg.Error) as error:
         return say(1, str(error))
     return 0
+
+
+def left(began: float) -> float:
+    """For how long changed code may be looked at."""
+    return min(LOOK_SECONDS, max(0.0, STEP_SECONDS - MARGIN_SECONDS - (monotonic() - began)))
 
 
 def parser(verb: str, *, roles: bool = False) -> argparse.ArgumentParser:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from psycopg.errors import QueryCanceled
+
 from domains.errors import UnreadableEvent
 from domains.kernel import Domain, Row
 from eventstore.errors import EventsDetached, InvalidEvent
@@ -22,51 +24,58 @@ from projections.tables import Table
 
 ROWS, NEWEST = 200, 200
 PAGE = 1000
-# The step before the processes start is given two minutes by `headrace up`.
 SECONDS = 60.0
 
 
-async def check(domain: Domain, place: str, store_place: str) -> list[str]:
+async def check(domain: Domain, place: str, store_place: str, seconds: float = SECONDS) -> list[str]:
     """Looks at views of which the code is not the one noted, and notes it when their rows are what it makes.
 
-    Returns the names of those for which time or events were missing: nothing is noted of them, and the next look is
-    at them again.
+    Returns the names of those for which time or events were missing, or whose table was swapped meanwhile: nothing is
+    noted of them, and the next look is at them again. All of them together are given `seconds`.
     The store is asked only when code has changed. Raises `FoldChanged`, `StoreUnavailable` and `ReadUnavailable`.
     """
     async with Standing.open(place, domain) as standing:
-        changed = list[tuple[AnyView, str]]()
+        changed = list[tuple[AnyView, str, str]]()
         for view in domain.views:
             code = fingerprint(domain, view)
             noted = await (await standing.run("folded_by", {"name": Table(view).name})).fetchone()
             if noted is None:
                 await note(standing, view, code)
             elif noted["code"] != code:
-                changed.append((view, code))
+                changed.append((view, code, noted["written"]))
         if not changed or not await has_log(store_place):
             return []
         unseen = list[str]()
         async with PostgresStore.open(store_place) as store:
-            for view, code in changed:
+            for view, code, written in changed:
                 try:
-                    async with asyncio.timeout(SECONDS / len(changed)):
+                    async with asyncio.timeout(seconds / len(changed)):
                         await compare(domain, view, store, place)
-                    await note(standing, view, code)
+                    if not await note(standing, view, code, written):
+                        unseen.append(view.name)
                 except (TimeoutError, EventsDetached):
                     unseen.append(view.name)
         return unseen
 
 
-async def note(standing: Standing, view: AnyView, code: str) -> None:
-    await standing.run("note_fold", {"name": Table(view).name, "code": code})
+async def note(standing: Standing, view: AnyView, code: str, written: str | None = None) -> bool:
+    """False: since the note was read, somebody else has written it."""
+    told = {"name": Table(view).name, "code": code, "written": written}
+    return bool((await standing.run("note_fold", told)).rowcount)
 
 
 async def compare(domain: Domain, view: AnyView, store: EventStore, place: str) -> None:
-    """Folds some rows anew, the same ones each time, and those that the newest events touch. Raises `FoldChanged`."""
+    """Folds some rows anew, the same ones each time, and those that the newest events touch.
+
+    Raises `FoldChanged`, and `TimeoutError` also when the database ends a statement that takes too long.
+    """
     async with Frozen.open(place) as frozen:
         try:
             found = await first_difference(domain, view, store, frozen)
         except (RebuildFailed, UnreadableEvent) as error:
             raise FoldChanged(domain, view, str(error)) from error
+        except QueryCanceled as error:
+            raise TimeoutError from error
     if found is not None:
         raise FoldChanged(domain, view, f"of key {found.key!r} the column {found.column!r} would have another value")
 

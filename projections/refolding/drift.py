@@ -28,6 +28,9 @@ from projections.tables import Table
 TRACED = 100
 HOLD = SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
 LEFT_OUT, SPOTS = sql.text("left_out"), sql.text("parked_spots")
+BLOCKS = sql.text("blocks")
+# At least so many blocks, and at most twice as many: each row of the sample can come from another one.
+READ, WHOLE = 256, 100.0
 MOMENT = sql.text("moment")
 WRONG, RIGHT, OTHERS_RIGHT = (sql.text(f"drift_{name}") for name in ("wrong", "right", "others_right"))
 Execute = Callable[[Any, Mapping[str, Any]], Awaitable[Any]]
@@ -111,8 +114,13 @@ class Frozen:
         return int(row["rows"])
 
     async def some(self, view: AnyView, most: int) -> dict[str, Row]:
-        """So many rows from all over the table, the same each time."""
-        return await self._rows(view, "sampled", limit=most)
+        """So many rows from all over the table, the same each time; of a large table only some blocks are read."""
+        told = {"table": Table(view).identifier.as_string(self._connection)}
+        [row] = await (await self._connection.execute(BLOCKS, told)).fetchall()
+        share = share_of(row["blocks"])
+        while len(found := await self._rows(view, "sampled", limit=most, share=share)) < most and share < WHOLE:
+            share *= 2
+        return found
 
     async def chosen(self, view: AnyView, keys: Collection[str]) -> dict[str, Row]:
         """The rows with these keys, as far as they are there."""
@@ -131,6 +139,14 @@ class Frozen:
             await cursor.execute(query)
             async for row in cursor:
                 yield as_it_is(view, row)
+
+
+def share_of(blocks: int) -> float:
+    """How many percent of the blocks are read: by halves, so that a table that grows keeps its sample for long."""
+    share = WHOLE
+    while share * blocks > 2 * READ * WHOLE:
+        share /= 2
+    return share
 
 
 def sample(most: int | None, rows: int) -> Chosen:

@@ -1,1 +1,1 @@
-SELECT code FROM folds WHERE name = %(name)s
+SELECT code, xmin::text AS written FROM folds WHERE name = %(name)s

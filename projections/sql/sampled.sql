@@ -1,1 +1,2 @@
-SELECT {columns} FROM {table} ORDER BY hashtextextended({key}, 0), {key} LIMIT %(limit)s
+SELECT {columns} FROM {table} TABLESAMPLE SYSTEM (%(share)s::real) REPEATABLE (0)
+ORDER BY hashtextextended({key}, 0), {key} LIMIT %(limit)s

@@ -4,19 +4,25 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL
 
 from domains.orders import domain
 from domains.plan import events_database
 from eventstore.errors import StoreUnavailable
+from infra.native import provider
 from projections import __main__ as process
+from projections import sql
 from projections.errors import FoldChanged
 from projections.plan import read_database
-from projections.refolding import changed
+from projections.refolding import changed, drift
 from projections.refolding.changed import check
+from projections.refolding.drift import Frozen
 from projections.refolding.rebuild import rebuild, rollback
 from projections.tables import Table
 
 DETAILS, COUNTRIES, CUSTOMERS = domain.views
+NOTED = "UPDATE folds SET code = %s WHERE name = %s"
 NOWHERE = "host=127.0.0.1 port=1 connect_timeout=1"
 
 
@@ -129,10 +135,48 @@ async def test_the_store_is_asked_only_when_code_has_changed(system):
         await checked(system, PURE, NOWHERE)
 
 
-async def test_what_takes_too_long_is_said_and_left_to_the_next_look(system, known, monkeypatch):
-    monkeypatch.setattr(changed, "SECONDS", 0.0)
-    assert await checked(system, CHANGED) == [DETAILS.name]
+async def test_what_takes_too_long_is_said_and_left_to_the_next_look(system, known):
+    assert await check(CHANGED, system.owner, system.events, 0.0) == [DETAILS.name]
     assert noted(system) == known
+
+
+async def test_a_statement_that_the_database_ends_is_not_looked_at_either(system, known, monkeypatch):
+    slow = "SELECT {columns} FROM {table}, pg_sleep(%(share)s + %(limit)s) ORDER BY {key}"
+    template = sql.template
+    monkeypatch.setattr(sql, "template", lambda name: SQL(slow) if name == "sampled" else template(name))
+    options = conninfo_to_dict(system.owner).get("options") or ""
+    hurried = make_conninfo(system.owner, options=f"{options} -c statement_timeout=100ms")
+    assert await check(CHANGED, hurried, system.events) == [DETAILS.name]
+    assert noted(system) == known
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("before", ["another", ""])
+async def test_a_swap_after_the_look_is_not_overwritten(system, monkeypatch, before):
+    compare = changed.compare
+
+    async def swapped(*given):
+        await compare(*given)
+        system.execute(NOTED, "", Table(DETAILS).name)
+
+    system.execute(NOTED, before, Table(DETAILS).name)
+    monkeypatch.setattr(changed, "compare", swapped)
+    assert await checked(system) == [DETAILS.name]
+    assert noted(system)[Table(DETAILS).name] == ""
+    monkeypatch.undo()
+    assert await checked(system) == []
+    assert noted(system)[Table(DETAILS).name] != ""
+
+
+async def test_of_a_large_table_some_blocks_are_read_the_same_each_time(system, monkeypatch):
+    monkeypatch.setattr(drift, "READ", 1)
+    async with Frozen.open(system.owner) as frozen:
+        await frozen.hold(DETAILS)
+        few, again, all_of_them = [await frozen.some(DETAILS, most) for most in (20, 20, 1000)]
+    assert few == again
+    assert len(few) == 20
+    assert len(all_of_them) == 200
+    assert few.keys() <= all_of_them.keys()
 
 
 @pytest.mark.usefixtures("known")
@@ -143,3 +187,9 @@ async def test_a_refused_start_ends_with_one_and_says_why(system, monkeypatch, c
     assert await asyncio.to_thread(process.prepare, PURE) == 0
     assert await asyncio.to_thread(process.prepare, CHANGED) == 1
     assert "headrace projection rebuild orders/order-details" in capsys.readouterr().err
+
+
+def test_the_look_is_given_what_is_left_of_the_step(monkeypatch):
+    assert process.STEP_SECONDS == provider.JOB_SECONDS
+    monkeypatch.setattr(process, "monotonic", lambda: 1000.0)
+    assert [process.left(1000.0 - gone) for gone in (0, 30, 70, 200)] == [60.0, 60.0, 30.0, 0.0]
