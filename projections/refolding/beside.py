@@ -130,7 +130,7 @@ class Beside:
     def __init__(self, standing: Standing, view: AnyView, suffix: str) -> None:
         self._standing, self._connection = standing, standing.connection
         self.view, self.live, self.table = view, Table(view), Table(view, suffix)
-        self._projector = Projector((guarded(view),), self)
+        self._projector = Projector((guarded(view, standing.domain),), self)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:

@@ -2,29 +2,29 @@
 
 Ports with effects are not there in a rebuild or a replay; this guard also sees what a view brings by itself: what
 Python audits, in the thread that folds; a few doors of Python's own to what it does not audit; and, before anything is
-folded, what a view's code names or holds of libraries in C, whose calls nobody sees: also a connection from before.
+folded, what a view's code, its events and its upcasters name or hold of libraries in C, whose calls nobody sees, and
+of event loops, which call when nobody looks any more. So far as this project's packages and the view's own lead there.
 
 Not seen: writing to what is open already and is none of that (a file, a socket, a queue that another thread empties),
-other libraries in C that open what they need without Python, and names that are only made while code runs.
+other libraries in C that open what they need without Python, what a helper in a package of others does with such a
+library, and names that are only made while code runs: a connection that is found in this way acts through its doors
+alone, an event loop not at all unless somebody hands it over.
 """
 
-import _thread
 import os
 import sys
-import threading
+from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, wraps
+from importlib import import_module
 from threading import get_ident
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
-from psycopg import Connection
-from psycopg._connection_base import BaseConnection
-
-from projections.code import package, reached
+from domains.kernel import Domain
+from projections.code import begins, package, reached
 from projections.errors import RebuildRefused
 from projections.rows import AnyView
 
@@ -36,16 +36,23 @@ HIDDEN = ("ctypes.", "os.putenv", "os.unsetenv", "os.kill", "signal.pthread_kill
 AUDITED = (*REFUSED, *CHANGING, *HIDDEN)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # All that psycopg does begins with one of these two; a thread could do what the one that folds may not.
-DOORS: tuple[tuple[Any, str], ...] = (
-    (BaseConnection, "_connect_gen"),
-    (Connection, "wait"),
-    (threading.Thread, "start"),
-    (_thread, "start_new_thread"),
-    (ThreadPoolExecutor, "submit"),
-    (ProcessPoolExecutor, "submit"),
+# They are sought when somebody folds anew: whoever only imports this needs none of them.
+DOORS: tuple[tuple[str, str, str], ...] = (
+    ("psycopg._connection_base", "BaseConnection", "_connect_gen"),
+    ("psycopg", "Connection", "wait"),
+    ("threading", "Thread", "start"),
+    ("_thread", "", "start_new_thread"),
+    ("concurrent.futures", "ThreadPoolExecutor", "submit"),
+    ("concurrent.futures", "ProcessPoolExecutor", "submit"),
+    ("asyncio.events", "BaseDefaultEventLoopPolicy", "get_event_loop"),
 )
 # The packages, by where their things say that they come from.
-UNSEEN = {"psycopg", "psycopg_c", "psycopg_binary", "psycopg_pool", "confluent_kafka", "cimpl", "ctypes", "_ctypes"}
+LIBRARIES = {"psycopg", "psycopg_c", "psycopg_binary", "psycopg_pool", "confluent_kafka", "cimpl", "ctypes", "_ctypes"}
+UNSEEN = LIBRARIES | {"asyncio", "_asyncio", "uvloop"}
+
+
+# Where nothing was found: kept, so that nothing else gets these ids.
+LOOKED = dict[tuple[int, ...], tuple[object, ...]]()
 
 
 class Reached(RuntimeError):
@@ -53,13 +60,14 @@ class Reached(RuntimeError):
 
 
 class Guard:
-    """Off, it costs one comparison for each thing that Python audits."""
+    """Off, it costs one comparison for each thing that Python audits. Raises `RebuildRefused` when a door is gone."""
 
     def __init__(self) -> None:
         self.thread: int | None = None
         self.reached: str | None = None
+        doors = [door(*names) for names in DOORS]
         sys.addaudithook(self._audit)
-        for owner, name in DOORS:
+        for owner, name in doors:
             self._watch(owner, name)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -86,28 +94,48 @@ class Guard:
         raise Reached(what)
 
 
+def door(module: str, owner: str, name: str) -> tuple[Any, str]:
+    try:
+        place = import_module(module)
+        place = getattr(place, owner) if owner else place
+        vars(place)[name]
+    except (ImportError, AttributeError, KeyError):
+        where = ".".join(filter(None, (module, owner, name)))
+        raise RebuildRefused(
+            f"nothing can be folded anew: of a view's effects, {where} is not there to be watched"
+        ) from None
+    return place, name
+
+
 @cache
 def guard() -> Guard:
     """The one of this process: an audit hook can't be taken back."""
     return Guard()
 
 
-def guarded(view: AnyView) -> AnyView:
+def guarded(view: AnyView, domain: Domain | None = None) -> AnyView:
     """The same view, without effects: for folds that call it in the midst of what must be waited for.
 
     Raises `RebuildRefused`, as `harmless` does.
     """
-    harmless(view)
+    harmless(view, domain)
     return replace(view, key_of=pure(view.key_of), project=pure(view.project))
 
 
-@cache
-def harmless(view: AnyView) -> None:
-    """Raises `RebuildRefused` when a view's code names or holds what could have effects that nobody sees."""
-    for way, one in reached(view.key_of, view.project):
+def harmless(view: AnyView, domain: Domain | None = None) -> None:
+    """Raises `RebuildRefused` when a view's code names or holds what could have effects that nobody sees.
+
+    With a domain, also what brings its events to the view is looked at.
+    """
+    given = (view.key_of, view.project, view.row) if domain is None else begins(domain, view)
+    begin = tuple(getattr(one, "guards", one) for one in given)
+    if tuple(map(id, begin)) in LOOKED:
+        return
+    for way, one in reached(*begin):
         found = one.__name__ if isinstance(one, ModuleType) else package(one if callable(one) else type(one))
         if found.partition(".")[0] in UNSEEN:
             raise RebuildRefused(f"a fold has no effects, but {view.name} reaches {way}, which is of {found}")
+    LOOKED[tuple(map(id, begin))] = begin
 
 
 def pure(call: Callable[..., T]) -> Callable[..., T]:
@@ -118,15 +146,19 @@ def pure(call: Callable[..., T]) -> Callable[..., T]:
             raise Reached(guard.reached)
         return found
 
+    called.guards = call  # type: ignore[attr-defined]
     return called
 
 
 @contextmanager
 def refused() -> Iterator[Guard]:
-    """No effect is possible in this thread. Nothing may be awaited inside."""
+    """What is watched has no effect in this thread, and no event loop runs in it. Nothing may be awaited inside."""
     found = guard()
+    loop = _get_running_loop()
     found.thread, found.reached = get_ident(), None
+    _set_running_loop(None)
     try:
         yield found
     finally:
+        _set_running_loop(loop)
         found.thread = None

@@ -175,7 +175,8 @@ def fold(
     rows: dict[str, Row],
     chosen: Chosen = everything,
 ) -> list[str]:
-    """Folds a page into rows: the keys that it touched. Raises `RebuildFailed`; `EffectRefused` for more."""
+    """Folds a page into rows: the keys that it touched. Raises `RebuildFailed` and `RebuildRefused`."""
+    effects.harmless(view, domain)
     touched: list[str] = []
     with effects.refused() as guard:
         for event in page:

@@ -93,7 +93,7 @@ async def replay(
 
 async def chosen(refold: Refold, standing: Standing, view: AnyView, which: Which) -> set[str]:
     """The keys of the rows; those of parked ones are left to `retry`."""
-    keys, pure = set[str](), guarded(view)
+    keys, pure = set[str](), guarded(view, standing.domain)
     async for page in refold.pages():
         taken = [event for event in page if which.takes(event)]
         keys.update(key for _, key, _ in facts(standing.domain, pure, taken, which.takes_key))

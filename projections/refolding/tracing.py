@@ -84,7 +84,7 @@ async def since(domain: Domain, view: AnyView, refold: Refold, live: Mapping[str
 
     Raises what a fold raises.
     """
-    view, room = guarded(view), BYTES
+    view, room = guarded(view, domain), BYTES
     traces = {key: Trace(row) for key, row in live.items()}
     async for page in refold.pages():
         for event, key, fact in facts(domain, view, page, live.__contains__):

@@ -45,7 +45,7 @@ async def why(
     The row is folded anew from the store, without what was `skipped`. Raises `StoreUnavailable`, `EventsDetached`,
     `UnreadableEvent` and `RebuildFailed`.
     """
-    view = guarded(view)
+    view = guarded(view, domain)
     row: Row | None = None
     causes: dict[str, Cause] = {}
     async for event, fact in facts_of(domain, view, store, key, skipped=skipped):
