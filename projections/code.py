@@ -14,7 +14,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any, get_args
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from domains.kernel import Domain
 from projections.rows import AnyView
@@ -107,6 +107,8 @@ def parts(one: object, ours: set[str]) -> Iterator[Part]:  # noqa: C901, PLR0912
                     yield from ((name, part) for part in (*kinds(field.annotation), *made))
         case ModuleType():
             return
+        case TypeAdapter():  # what it has made of this differs from process to process
+            yield from (("of", part) for part in kinds(vars(one).get("_type")))
         case _ if not isinstance(one, VALUES):
             if isinstance(one, Mapping):
                 yield from ((key if isinstance(key, str) else said(key), part) for key, part in one.items())
@@ -139,7 +141,12 @@ def slots(one: object) -> Iterator[Part]:
 
 def ordered(one: object) -> tuple[str, str]:
     """Sorts in the same way in every process, as far as what can be said of things differs."""
-    return said(one), re.sub(r" at 0x[0-9a-f]+", "", repr(one))
+    return said(one), placeless(repr(one))
+
+
+def placeless(text: str) -> str:
+    """Without where in memory things lie."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def told(name: str, part: object) -> bool:
@@ -150,7 +157,8 @@ def told(name: str, part: object) -> bool:
 
 
 def kinds(annotation: object) -> Iterator[object]:
-    """The classes in an annotation."""
+    """The classes in an annotation, and what is said of them there."""
+    yield from getattr(annotation, "__metadata__", ())
     if parts := get_args(annotation):
         for part in parts:
             yield from kinds(part)
@@ -204,7 +212,7 @@ def said(one: object) -> str:
         case type() if issubclass(one, BaseModel):
             told = {name: (shape(field.annotation), value(field.alias)) for name, field in one.model_fields.items()}
             config = {name: value(part) for name, part in one.model_config.items() if name != "json_schema_extra"}
-            return f"model {one.__qualname__} {told} {config}"
+            return f"model {one.__qualname__} {placeless(str(told))} {config}"
         case type() | ModuleType():
             return f"{getattr(one, '__module__', '')} {one.__name__}"
         case _:

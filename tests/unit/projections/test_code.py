@@ -94,10 +94,11 @@ MOVED = """
             row = OTHER
 """.lstrip("\n")
 MORE = """
-    import functools, math, re
+    import functools, logging, math, re
     from types import SimpleNamespace
     from typing import NamedTuple
-    from pydantic import Field
+    from pydantic import AfterValidator, Field, TypeAdapter
+    from typing import Annotated
     from domains.kernel import Row
 
     C, OTHER = 20, 30
@@ -120,6 +121,11 @@ MORE = """
 
     class Held(Row):
         number: int = Field(0, ge=0)
+        other: Annotated[int, AfterValidator(lambda value: value * 43)] = 0
+        more: list[Annotated[int, AfterValidator(lambda value: value * 47)]] = []
+    LISTED = TypeAdapter(list[Held])
+    LOG = logging.getLogger("shop")
+    MANY = {Kept, math.floor, 7, "x", (1, "y")}
 
     def tried(row):
         try:
@@ -141,7 +147,7 @@ MORE = """
         return low - high
 
     def project(row, event):
-        known = FIRST, SECOND, NAMED, RATES, WORD, SPAN, SPACE, CALLS, BOTH, Held
+        known = FIRST, SECOND, NAMED, RATES, WORD, SPAN, SPACE, CALLS, BOTH, LISTED, LOG, MANY
         return known, tried(row), kind(event), keyed(low=1, high=2)
 """ % ("a" * 250)
 
@@ -162,6 +168,8 @@ MORE = """
         ("range(3)", "range(4)"),
         ("SimpleNamespace(a=1)", "SimpleNamespace(a=5)"),
         ("ge=0", "ge=5"),
+        ("value * 43", "value * 44"),
+        ("value * 47", "value * 48"),
         ("math.floor", "math.ceil"),
         ("*, low, high", "*, high, low"),
     ],
