@@ -58,7 +58,7 @@ class Past:
         if not of_one_stream(self._domain, view):
             rows, position = await self._whole(view, moment)
             return rows.get(key), position
-        view = guarded(view)
+        view = guarded(view, self._domain)
         row, position, count = None, 0, 0
         skipped = await self._skipped(view)
         try:
