@@ -11,7 +11,7 @@ from eventstore.records import RecordedEvent
 from projections.errors import FoldFailed, RowRefused
 from projections.parking import Spot, Waiting
 from projections.placed import Placed
-from projections.rows import AnyView, Transaction, Unreadable, ordered
+from projections.rows import AnyView, Move, Taken, Transaction, Unreadable, Want, ordered
 from projections.step import key_of, row_after
 
 Rows = dict[str, Row | None]
@@ -49,30 +49,46 @@ class Folded:
         return [replace(left[0], error=self.error), *left[1:]] if left else []
 
 
-Save = Callable[[Transaction, AnyView, Mapping[str, Folded]], Awaitable[None]]
+class Fold:
+    """What a batch does to one view: the events of each key and the rows after them, and what is to be parked."""
+
+    def __init__(self, view: AnyView, events: Sequence[Placed]) -> None:
+        self.view, self.waiting = view, list[Waiting]()
+        self.keys, self._untold = by_key(view, events)
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self._untold)
+
+    def want(self) -> Want:
+        touching = chain(self._untold, *(folded.events for folded in self.keys.values()))
+        return Want(self.view, ordered(self.keys), {placed.stream for placed in touching})
+
+    async def fold(self, events: Sequence[Placed], taken: Taken) -> None:
+        """`events` are those from which this was made, or fewer, for which `taken` is enough."""
+        if taken.parked or self._untold:
+            self.keys, self.waiting = without_held(self.view, events, taken.parked)
+        for number, (key, folded) in enumerate(self.keys.items(), 1):
+            folded.fold(self.view, key, taken.rows.get(key))
+            if number % FOLDED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def rows(self) -> Rows:
+        """The last row of each key."""
+        return {key: folded.rows[-1] for key, folded in self.keys.items() if folded.rows}
+
+    def parked(self) -> list[Waiting]:
+        """The events that are to be parked, in order."""
+        failed = (folded.waiting(Spot(key)) for key, folded in self.keys.items() if folded.error is not None)
+        return [*self.waiting, *chain.from_iterable(failed)]
 
 
-async def fold(
-    transaction: Transaction, view: AnyView, fresh: Sequence[Placed], save: Save
-) -> tuple[Rows, list[Waiting]]:
-    """The rows that were changed and saved, and the events that are to be parked, in order."""
-    keys, untold = by_key(view, fresh)
-    if not keys and not untold:
-        return {}, []
-    streams = {placed.stream for placed in chain(untold, *(folded.events for folded in keys.values()))}
-    held, rows = await transaction.take(view, ordered(keys), streams)
-    waiting = list[Waiting]()
-    if held or untold:
-        keys, waiting = without_held(view, fresh, held)
-    for number, (key, folded) in enumerate(keys.items(), 1):
-        folded.fold(view, key, rows.get(key))
-        if number % FOLDED_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    await save(transaction, view, keys)
-    for key, folded in keys.items():
-        if folded.error is not None:
-            waiting += folded.waiting(Spot(key))
-    return {key: folded.rows[-1] for key, folded in keys.items() if folded.rows}, waiting
+def touching(views: Iterable[AnyView], events: Sequence[Placed]) -> list[Fold]:
+    """The folds of those views that have a use for one of these events."""
+    return [fold for fold in (Fold(view, events) for view in views) if fold]
+
+
+Moves = Mapping[int, Move]
+Save = Callable[[Transaction, Sequence[Fold], Moves], Awaitable[None]]
 
 
 def by_key(view: AnyView, fresh: Iterable[Placed]) -> tuple[dict[str, Folded], list[Placed]]:
@@ -115,17 +131,39 @@ def one_that_waits(placed: Placed, key: str | None, error: str | None, held: set
     return Waiting(spot, placed.recorded) if spot in held else None
 
 
-async def save_all(transaction: Transaction, view: AnyView, keys: Mapping[str, Folded]) -> None:
+async def save_all(transaction: Transaction, folds: Sequence[Fold], moves: Moves) -> None:
+    """Writes all that a batch does. Raises `RowRefused`."""
+    async with transaction.together():
+        for fold in folds:
+            await save_rows(transaction, fold.view, fold.keys)
+            await park(transaction, fold)
+        await transaction.advance(moves)
+
+
+async def save_each(transaction: Transaction, folds: Sequence[Fold], moves: Moves) -> None:
+    """The same; but a key whose row is refused stays where it was before the event that made it."""
+    for fold in folds:
+        await save_each_row(transaction, fold.view, fold.keys)
+        await park(transaction, fold)
+    await transaction.advance(moves)
+
+
+async def park(transaction: Transaction, fold: Fold) -> None:
+    if waiting := fold.parked():
+        await transaction.parking(fold.view).park(waiting)
+
+
+async def save_rows(transaction: Transaction, view: AnyView, keys: Mapping[str, Folded]) -> None:
     """Saves the last row of each key. Raises `RowRefused`."""
     if rows := {key: folded.rows[-1] for key, folded in keys.items() if folded.rows}:
         await transaction.save(view, rows)
 
 
-async def save_each(transaction: Transaction, view: AnyView, keys: Mapping[str, Folded]) -> None:
-    """The same; but a key whose row is refused stays where it was before the event that made it."""
+async def save_each_row(transaction: Transaction, view: AnyView, keys: Mapping[str, Folded]) -> None:
+    """Saves rows, or of a key whose row is refused the last one before that."""
     try:
         async with transaction.attempt():
-            await save_all(transaction, view, keys)
+            await save_rows(transaction, view, keys)
     except RowRefused:
         for key, folded in keys.items():
             if folded.rows and await refusal(transaction, view, key, folded.rows[-1]) is not None:

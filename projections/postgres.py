@@ -1,7 +1,7 @@
 """The read database on PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from projections import sql
 from projections.errors import Fenced, ReadUnavailable, RowRefused, Superseded
 from projections.parked import PostgresParking
 from projections.parking import Spot
-from projections.rows import AnyView, Held, Mark, Move, Taken, Unreadable, split
+from projections.rows import AnyView, Held, Mark, Move, Taken, Unreadable, Want, split
 from projections.tables import Table, signature, tables
 
 PROJECTION = "views"
@@ -56,7 +56,7 @@ class PostgresDatabase:
             yield await self._open()
         except psycopg.Error as error:
             await self.close()
-            raise ReadUnavailable(str(error).strip().partition("\n")[0]) from error
+            raise ReadUnavailable(first_line(error)) from error
         except BaseException:
             if self._connection is not None and self._connection.broken:
                 await self.close()
@@ -101,8 +101,7 @@ class PostgresTransaction:
         return await self._connection.cursor(binary=True).execute(query, parameters, prepare=True)
 
     async def positions(self) -> Mapping[int, Mark]:
-        rows = await (await self.execute(POSITIONS, {"projection": self._projection})).fetchall()
-        return {row["partition"]: Mark(row["position"], row["offset"], row["touched"]) for row in rows}
+        return await marks(await self.execute(POSITIONS, {"projection": self._projection}))
 
     async def lock(self, view: AnyView) -> None:
         await self.execute(LOCK, {"table": self._tables[view.name].name})
@@ -110,13 +109,27 @@ class PostgresTransaction:
     async def load(self, view: AnyView, keys: Collection[str]) -> Held:
         return await self._rows(view, await self._asked(view, keys))
 
-    async def take(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
+    async def take(self, wants: Sequence[Want]) -> tuple[Mapping[int, Mark], list[Taken]]:
+        asked = []
         async with self._connection.pipeline():  # each statement sees what others did before it, and none is waited for
-            if view.shared:
-                await self.lock(view)
-            held = await self.parking(view).held(keys, streams)
-            found = await self._asked(view, keys)
-        return {Spot(**row) for row in await held.fetchall()}, await self._rows(view, found)
+            positions = await self.execute(POSITIONS, {"projection": self._projection})
+            for view, keys, streams in wants:
+                if view.shared:
+                    await self.lock(view)
+                asked.append((view, await self.parking(view).held(keys, streams), await self._asked(view, keys)))
+        taken = [
+            Taken({Spot(**row) for row in await held.fetchall()}, await self._rows(view, found))
+            for view, held, found in asked
+        ]
+        return await marks(positions), taken
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        try:
+            async with self._connection.pipeline():
+                yield
+        except UNFIT as error:
+            raise RowRefused("a view", first_line(error)) from error
 
     async def _asked(self, view: AnyView, keys: Collection[str]) -> psycopg.AsyncCursor[Any]:
         return await self.execute(self._tables[view.name].load, {"keys": list(keys)})
@@ -137,7 +150,7 @@ class PostgresTransaction:
             if removed:
                 await self.execute(table.remove, {"keys": removed})
         except UNFIT as error:
-            raise RowRefused(view.name, str(error).strip().partition("\n")[0]) from error
+            raise RowRefused(view.name, first_line(error)) from error
 
     def parking(self, view: AnyView) -> PostgresParking:
         return PostgresParking(self._tables[view.name].name, self.execute)
@@ -157,7 +170,8 @@ class PostgresTransaction:
             "offsets": [move.new.offset for move in moves.values()],
             "moments": [move.recorded_at for move in moves.values()],
         }
-        if (await self.execute(ADVANCE, told)).rowcount != len(moves):
+        # The rows tell what was moved, since there is no count yet while others are written together with this.
+        if len(await (await self.execute(ADVANCE, told)).fetchall()) != len(moves):
             counted = await (await self.execute(COUNTED, {"projection": self._projection})).fetchone()
             if counted is not None and counted["views"] != self._views:
                 raise Superseded(f"the positions now count for {counted['views']}, not for {self._views}")
@@ -166,6 +180,14 @@ class PostgresTransaction:
 
     async def touch(self) -> None:
         await self.execute(TOUCH, {"projection": self._projection})
+
+
+async def marks(found: psycopg.AsyncCursor[Any]) -> Mapping[int, Mark]:
+    return {row["partition"]: Mark(row["position"], row["offset"], row["touched"]) for row in await found.fetchall()}
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def read(table: Table, row: Mapping[str, Any]) -> Row | Unreadable:

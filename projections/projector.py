@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from projections.errors import RowRefused
-from projections.folding import Rows, Save, fold, save_all, save_each, touched_by
+from projections.folding import Rows, Save, save_all, save_each, touched_by, touching
 from projections.parking import Waiting
 from projections.placed import Placed
 from projections.rows import AnyView, Mark, Move, ReadDatabase
@@ -74,21 +74,25 @@ class Projector:
         return not moved
 
     async def _apply(self, batch: Sequence[Placed], save: Save, set_aside: SetAside) -> Applied:
+        folds = touching(self._views, batch)
         async with self._database.transaction() as transaction:
-            known = await transaction.positions()
+            known, taken = await transaction.take([fold.want() for fold in folds])
+            found = {fold.view.name: each for fold, each in zip(folds, taken, strict=True)}
             alone, self._marks = self._notice(known), None
             applied = sift(self._views, batch, known)
             if applied.misplaced:
                 await set_aside(applied.misplaced)
-            for view in self._views:
-                rows, waiting = await fold(transaction, view, applied.fresh, save)
-                applied.changed[view.name] = rows
-                if waiting:
-                    applied.parked[view.name] = waiting
-                    await transaction.parking(view).park(waiting)
+            if len(applied.fresh) < len(batch):
+                folds = touching(self._views, applied.fresh)
+            for fold in folds:
+                await fold.fold(applied.fresh, found[fold.view.name])
             moves = dict(moved(known, applied.fresh))
             if moves:
-                await transaction.advance(moves)
+                await save(transaction, folds, moves)
+        for fold in folds:
+            applied.changed[fold.view.name] = fold.rows()
+            if waiting := fold.parked():
+                applied.parked[fold.view.name] = waiting
         now = {**known, **{partition: move.new for partition, move in moves.items()}}
         self._marks, applied.others, applied.alone = now, self._others.copy(), alone
         return applied

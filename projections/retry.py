@@ -11,7 +11,7 @@ from eventstore.errors import RecordError
 from eventstore.records import RecordedEvent
 from infra.partitions import partition_of
 from projections.errors import NotParked
-from projections.folding import Folded, save_each, touched_by
+from projections.folding import Folded, save_each_row, touched_by
 from projections.parking import Parked, Parking, Skip, Spot, Waiting
 from projections.placed import Placed
 from projections.publish import Publisher
@@ -75,7 +75,7 @@ class Retry:
             await locked(parking, view, spot)
             folded = Folded([self._placed(event) for event in await parking.queue(spot, PAGE)])
             folded.fold(view, spot.name, (await transaction.load(view, [spot.name])).get(spot.name))
-            await save_each(transaction, view, {spot.name: folded})
+            await save_each_row(transaction, view, {spot.name: folded})
             await transaction.touch()
             return await settle(parking, spot, folded.events[: len(folded.rows)], folded.waiting(spot)[:1])
 

@@ -1,7 +1,7 @@
 """The port of the read database, and its twin in memory."""
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -36,7 +36,19 @@ class Unreadable(NamedTuple):
 
 
 Held = dict[str, Row | Unreadable]
-Taken = tuple[set[Spot], Held]
+
+
+class Want(NamedTuple):
+    """What a fold needs of a view: rows, in `ordered` keys, and what is parked of these and of whole streams."""
+
+    view: AnyView
+    keys: Collection[str]
+    streams: Collection[str]
+
+
+class Taken(NamedTuple):
+    parked: set[Spot]
+    rows: Held
 
 
 class Transaction(Protocol):
@@ -51,11 +63,14 @@ class Transaction(Protocol):
     async def load(self, view: AnyView, keys: Collection[str]) -> Held:
         """Those rows that are there; nobody else changes them until the end of the transaction."""
 
-    async def take(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
-        """All that a fold begins with: locks a shared view, asks what is parked of keys and whole streams, and loads.
+    async def take(self, wants: Sequence[Want]) -> tuple[Mapping[int, Mark], list[Taken]]:
+        """All that a batch begins with: how far each partition is, and what each view needs; shared ones are locked.
 
-        Until the end of the transaction that stays so.
+        Rows and what is parked stay so until the end of the transaction.
         """
+
+    def together(self) -> AbstractAsyncContextManager[None]:
+        """What is written inside does not wait for each other; what a table can't hold is raised at its end at last."""
 
     async def save(self, view: AnyView, rows: Mapping[str, Row | None]) -> None:
         """Writes rows; None takes one away. Raises `RowRefused` when a table can't hold one."""
@@ -147,8 +162,14 @@ class MemoryTransaction:
             self.rows = before
             raise
 
-    async def take(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
-        return self.lots.get(view.name, Lot()).held(keys, streams), await self.load(view, keys)
+    async def take(self, wants: Sequence[Want]) -> tuple[Mapping[int, Mark], list[Taken]]:
+        return await self.positions(), [await self._taken(*want) for want in wants]
+
+    async def _taken(self, view: AnyView, keys: Collection[str], streams: Collection[str]) -> Taken:
+        return Taken(self.lots.get(view.name, Lot()).held(keys, streams), await self.load(view, keys))
+
+    def together(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def advance(self, moves: Mapping[int, Move]) -> None:
         for partition, move in moves.items():

@@ -61,11 +61,11 @@ class Table:
         return {name: column(field.annotation) for name, field in self.view.row.model_fields.items()}
 
     @cached_property
-    def load(self) -> Composed:
-        return sql.template("load").format(columns=self.listed, table=self.identifier, key=self.key)
+    def load(self) -> bytes:
+        return sql.template("load").format(columns=self.listed, table=self.identifier, key=self.key).as_bytes()
 
     @cached_property
-    def save(self) -> Composed:
+    def save(self) -> bytes:
         binary = {name: Placeholder(name, PyFormat.BINARY) for name in self.columns}
         arrays = SQL(", ").join(
             SQL("{}::{}[]").format(binary[name], SQL(kind)) for name, (kind, _) in self.columns.items()
@@ -73,13 +73,14 @@ class Table:
         changes = SQL(", ").join(
             SQL("{0} = excluded.{0}").format(Identifier(name)) for name in self.columns if name != self.view.key
         )
-        return sql.template("save").format(
+        saving = sql.template("save").format(
             table=self.identifier, columns=self.listed, arrays=arrays, key=self.key, changes=changes
         )
+        return saving.as_bytes()
 
     @cached_property
-    def remove(self) -> Composed:
-        return sql.template("remove").format(table=self.identifier, key=self.key)
+    def remove(self) -> bytes:
+        return sql.template("remove").format(table=self.identifier, key=self.key).as_bytes()
 
     @cached_property
     def one(self) -> bytes:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPSConnection
 from itertools import count
+from random import Random
 from time import monotonic, perf_counter, sleep
 from typing import Annotated, Any
 
@@ -25,7 +26,8 @@ SERVERS, SIDES = ("postgres", "kafka"), ("write", "read")
 CONNECTIONS = 64
 # Probes count from here, so that none has the name of a command of the load.
 FIRST = 50_000_000
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.05  # the mean; a fixed one would fall into step with whoever gathers
+SEED = 11
 WARM_SECONDS = 5.0
 
 
@@ -121,10 +123,10 @@ def prober(place: Place, front: Server) -> Iterator[Prober]:
 
 
 def probes(one: Prober, numbers: Iterator[int], seconds: float) -> Iterator[Probe]:
-    end = monotonic() + seconds
+    end, chance = monotonic() + seconds, Random(SEED)  # noqa: S311
     while monotonic() < end:
         yield one.probe(next(numbers))
-        sleep(PAUSE_SECONDS)
+        sleep(chance.uniform(0, 2 * PAUSE_SECONDS))
 
 
 def compared(idle: Sequence[Probe], under_load: Sequence[Probe], load: Heard) -> dict[str, Any]:

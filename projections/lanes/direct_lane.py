@@ -31,7 +31,7 @@ Taken = tuple[Batch, Mapping[int, int]]  # with the offset behind it in each par
 
 MANY, MOST = 1000, 16_000
 WAIT_SECONDS = 0.2
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.005  # what one turn of the relay sends comes by several partitions
 ANSWER_SECONDS = 5.0
 DENIALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -146,7 +146,7 @@ class DirectLane:
             for partition, offset in passed.items():
                 self._progress.worked(partition, offset)
             if 1 < len(batch) < MANY:
-                # A busy topic is worked in larger batches; a lone event never waits, nor what waited for a batch.
+                # What comes together is worked together; a lone event never waits, nor what waited for a batch.
                 await asyncio.sleep(began + GATHER_SECONDS - time.monotonic())
 
     def _take(self) -> Taken:

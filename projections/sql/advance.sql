@@ -4,3 +4,4 @@ FROM unnest(
 ) AS move (partition, old, new, "offset", recorded_at)
 WHERE projection = %(projection)s AND views = %(views)s
     AND positions.partition = move.partition AND position = move.old
+RETURNING positions.partition

@@ -15,14 +15,15 @@ from pydantic import BaseModel, create_model
 from domains.orders import domain
 from domains.orders.model import Order
 from domains.orders.values import Line
+from domains.orders.views import CountrySales
 from domains.personal import Personal
 from eventstore.migrate import connect
 from eventstore.personal.sealing import blank
 from eventstore.records import NOTHING, RecordedEvent
-from projections.errors import Fenced, TableMismatch
+from projections.errors import Fenced, RowRefused, TableMismatch
 from projections.parking import Spot, Waiting
 from projections.postgres import PostgresDatabase
-from projections.rows import Mark, MemoryDatabase, Move
+from projections.rows import Mark, MemoryDatabase, Move, Want
 from projections.tables import Table
 
 AT = datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
@@ -105,8 +106,28 @@ async def test_a_fold_begins_with_its_rows_and_what_is_parked_of_them(database):
     async with database.transaction() as transaction:
         await transaction.parking(DETAILS).park([waiting("2"), waiting("9"), waiting("orders-7", of_stream=True)])
     async with database.transaction() as transaction:
-        found = await transaction.take(DETAILS, ["1", "2", "3", "orders-7"], {"orders-7", "9"})
-    assert found == ({Spot("2"), Spot("orders-7", of_stream=True)}, {"1": order("1"), "2": order("2")})
+        known, found = await transaction.take([Want(DETAILS, ["1", "2", "3", "orders-7"], {"orders-7", "9"})])
+    assert found == [({Spot("2"), Spot("orders-7", of_stream=True)}, {"1": order("1"), "2": order("2")})]
+    assert known == dict.fromkeys(range(4), Mark())
+
+
+async def written_together(database, country, old):
+    async with database.transaction() as transaction, transaction.together():
+        await transaction.save(DETAILS, {"1": order("1")})
+        await transaction.save(COUNTRIES, {"Norway": country})
+        await transaction.advance({1: Move(Mark(old), Mark(9, 3), AT)})
+
+
+async def test_of_what_is_written_together_nothing_stays_when_a_part_is_refused(database):
+    fits, does_not_fit = (CountrySales(country="Norway", orders=orders) for orders in (1, 2**63))
+    with pytest.raises(RowRefused):
+        await written_together(database, does_not_fit, 0)
+    with pytest.raises(Fenced):
+        await written_together(database, fits, 5)
+    assert (await load(database, "1"), await database.positions()) == ({}, dict.fromkeys(range(4), Mark()))
+    await written_together(database, fits, 0)
+    assert await load(database, "Norway", view=COUNTRIES) == {"Norway": fits}
+    assert (await database.positions())[1] == Mark(9, 3)
 
 
 def waiting(name, *, of_stream=False):

@@ -10,7 +10,7 @@ from domains.orders import domain
 from infra.logs import Lines
 from projections.errors import ReadUnavailable
 from projections.postgres import PostgresDatabase
-from projections.rows import to_publish
+from projections.rows import Want, to_publish
 from projections.worker import Worker
 from tests.integration.projections.door import Door
 from tests.unit.projections.test_projector import placed
@@ -62,7 +62,7 @@ async def loaded(database, door):
 async def taken(database, door):
     async with in_transaction(database) as transaction:
         door.passing.clear()
-        await transaction.take(DETAILS, ["1"], ["orders-1"])
+        await transaction.take([Want(DETAILS, ["1"], ["orders-1"])])
 
 
 async def committed(database, door):
