@@ -6,9 +6,10 @@ import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isfinite
 from time import monotonic, time
+from types import MappingProxyType
 from typing import Any
 
 from joserfc.jwk import Key
@@ -30,6 +31,7 @@ NAMED = ("sub", "client_id", "jti")  # besides iss, aud and the times, what each
 LEEWAY_SECONDS = 5
 LONGEST_TOKEN = 8192
 CACHED_TOKENS = 10_000
+HEADERS = 64
 REFETCH_SECONDS = 10.0
 RETRY_SECONDS = 0.25
 REFRESH_SECONDS = 300.0
@@ -185,14 +187,20 @@ def parsed(token: str) -> tuple[Mapping[str, str], bytes, bytes, bytes]:
     try:
         signed, _, signature = token.encode().rpartition(b".")
         head, payload = signed.split(b".")
-        header, signature = unambiguous(urlsafe_b64decode(head)), urlsafe_b64decode(signature)
+        return header_of(head), signed, payload, urlsafe_b64decode(signature)
     except (ValueError, RecursionError) as error:
         raise TokenRefused("this is not a token") from error
+
+
+@lru_cache(HEADERS)  # those of one key are all the same
+def header_of(head: bytes) -> Mapping[str, str]:
+    """Raises `TokenRefused`, or `ValueError` or `RecursionError` if this is no JSON."""
+    header = unambiguous(urlsafe_b64decode(head))
     if not isinstance(header, dict) or header.keys() != HEADER:
         raise TokenRefused("the header of the token must have alg, kid and typ, and nothing else")
     if not all(isinstance(value, str) for value in header.values()) or header["typ"].lower() not in TYPES:
         raise TokenRefused("this is not an access token")
-    return header, signed, payload, signature
+    return MappingProxyType(header)
 
 
 def unambiguous(content: bytes) -> object:
