@@ -30,6 +30,7 @@ OWED_SECONDS = 60.0  # for each answer to begin that is owed before what came la
 
 ASGI: ASGIVersions = {"version": "3.0", "spec_version": "2.3"}
 VERSIONS = frozenset({"1.0", "1.1"})
+UPGRADE = b"upgrade"
 TOO_LARGE = (431, "request-header-fields-too-large", "the head of the request is too large")
 TOO_LATE = (408, "request-timeout", "the head did not come to its end")
 MALFORMED = (400, "bad-request", "this is not a valid HTTP request")
@@ -74,13 +75,7 @@ class Protocol(HttpToolsProtocol):
         if self._full:
             return
         self._head += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            if not self._full:
-                self.send_400_response("")
-        except httptools.HttpParserUpgrade:
-            pass  # nobody here speaks anything else, and who offers it is answered in HTTP (RFC 9110, section 7.8)
+        self._feed(data)
         if self.transport.is_closing():
             return
         if (cycle := self._unstarted) is not None:
@@ -93,6 +88,28 @@ class Protocol(HttpToolsProtocol):
             self._head, self._before, self._heard = 0, 0, False
         else:
             self._unfinished()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            head = self._without_offer()
+            self.parser = httptools.HttpRequestParser(self)  # it listens no more after an offer with `close`
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self._feed(head + data[offer.args[0] :])
+        except httptools.HttpParserError:
+            if not self._full:
+                self.send_400_response("")
+
+    def _without_offer(self) -> bytes:
+        """The head of a request that offers another protocol, which nobody here speaks (RFC 9110, section 7.8).
+
+        With the offer in it the parser would take a body, and all that comes behind, for that protocol: the body would
+        be lost, or be the next request.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%b: %b\r\n" % header for header in self.headers if header[0] != UPGRADE]
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(lines))
 
     def _unfinished(self) -> None:
         """The head is not complete: it must become so within bounds of size and time.
@@ -148,6 +165,10 @@ class Protocol(HttpToolsProtocol):
         """Begins to answer, or does so after what was asked before on this connection."""
         parser, headers = self.parser, self.headers
         sent, keep_alive = dict(headers), parser.should_keep_alive()
+        if parser.should_upgrade():
+            if UPGRADE not in sent:
+                raise httptools.HttpParserError("a tunnel is asked for")
+            return  # the head comes once more, without the offer
         # To ask for the version is dear, and in HTTP/1.1 alone a connection is kept without a word about it.
         version = "1.1" if keep_alive and b"connection" not in sent else parser.get_http_version()
         if version not in VERSIONS:
@@ -234,6 +255,8 @@ class Protocol(HttpToolsProtocol):
             cycle.came()
 
     def on_message_complete(self) -> None:
+        if self._in_head:
+            return  # an offer ends here for the parser
         # An application that finds this need not fear that the rest of the body never comes.
         self.scope["body_is_here"] = True  # type: ignore[typeddict-unknown-key]
         # Nobody knows where in this chunk the next head begins: its first part is measured when it is complete.
