@@ -8,6 +8,8 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers.aiokafka import Consumer
 
+from projections.lanes.fetched import install
+
 LAST_COMMIT_SECONDS = 1.0
 
 
@@ -53,6 +55,7 @@ class Straight(Consumer):  # type: ignore[misc]  # faust has no types that we fo
 
     def __init__(self, waiting: Fetches, *given: Any, **more: Any) -> None:
         super().__init__(*given, **more)
+        install()
         self.scheduler = Whole()
         self._waiting = waiting
         self._done = dict[Any, int]()

@@ -93,7 +93,7 @@ class Store:
             event = RecordedEvent(position, stream, self.counts[counter], uuid4(), kind, AT, AT, data, Metadata())
             record = encode(event, "/test")
             self._send(record.key, record.value, record.headers)
-        self._send(b"stranger", b"{", [])
+        self._send(b"stranger", b"{", [(b"\xff", b"a name that is no UTF-8")])
         assert self._producer.flush(30) == 0
 
     def _send(self, key, value, headers):
