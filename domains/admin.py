@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 REBUILD = "rebuild"
 PROJECTIONS = "projections"
+STORABLE = r"^[^\x00]*$"
 
 
 class Rebuilding(BaseModel):
@@ -22,7 +23,7 @@ class Retrying(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    key: Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=STORABLE)]
     of_stream: bool = False
 
 
@@ -33,7 +34,7 @@ class Skipping(Retrying):
     """
 
     position: Annotated[int, Field(ge=1)] | None = None
-    why: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500)]
+    why: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=500, pattern=STORABLE)]
 
 
 class EventSkipped(BaseModel):

@@ -21,7 +21,7 @@ from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.retry import Retried, Retry
 from projections.rows import AnyView
-from projections.verify_commands import projection, views_named
+from projections.verify_commands import projection, reason, storable, views_named
 
 T = TypeVar("T")
 View = Annotated[str, typer.Argument(help="For example orders/order-details.")]
@@ -85,10 +85,9 @@ def skip(  # noqa: PLR0917
     as_json: AsJson = False,
 ) -> None:
     """Take the event that fails out of a view for good, and fold the rest of its key. Exit 1: the rest fails too."""
-    if not why.strip():
-        raise fail("say why", Exit.USAGE)
+    why, who = reason(why), storable("who", who or getpass.getuser())
     [(domain, each)] = views_named(view)
-    event, left = run(skipped(domain, each, key, who or getpass.getuser(), why, position))
+    event, left = run(skipped(domain, each, key, who, why, position))
     found = {"view": f"{domain.name}/{each.name}", "key": key, "position": event, **outcome(left)}
     if as_json:
         show_json(found)

@@ -5,7 +5,7 @@ import getpass
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -15,6 +15,7 @@ from rich.table import Table
 from domains.errors import UnreadableEvent
 from domains.kernel import Domain
 from domains.plan import events_database
+from domains.replaying import bare, in_utc, known_types
 from eventstore.errors import EventStoreError
 from eventstore.postgres import PostgresStore
 from eventstore.store import EventStore
@@ -32,7 +33,7 @@ from projections.refolding.rebuild import rollback as roll_back
 from projections.refolding.replay import Replayed, Which
 from projections.refolding.replay import replay as replay_rows
 from projections.rows import AnyView
-from projections.verify_commands import bar, projection, views_named
+from projections.verify_commands import bar, projection, reason, views_named
 
 T = TypeVar("T")
 Name = Annotated[str, typer.Argument(metavar="VIEW", help="For example orders/order-details.")]
@@ -54,13 +55,12 @@ def rebuild(  # noqa: PLR0917  # they are options
 ) -> None:
     """Fold a view from the store beside the live one, and swap when it has caught up."""
     domain, found = one_view(view)
-    if skip and not (why or "").strip():
-        raise fail("say why", Exit.USAGE, "--skip 17 --why ...")
+    said_why = reason(why, "--skip 17 --why ...") if skip else ""
 
     async def work(standing: Standing, store: EventStore) -> Any:
         if dry_run:
             return await estimate(standing, found, store, memory * MIB)
-        await take_out(standing, found, store, skip or (), (why or "").strip())
+        await take_out(standing, found, store, skip or (), said_why)
         with bar(found.name) as progress:
             return await rebuild_view(standing, found, store, memory=memory * MIB, progress=progress)
 
@@ -89,7 +89,8 @@ def replay(  # noqa: PLR0917  # they are options
     domain, found = one_view(view)
     if (stream, keys, type_, since, until) == (None,) * 5:
         raise fail("which rows? --stream, --keys, --type, --since or --until; for all: projection rebuild", Exit.USAGE)
-    which = Which(stream, key_range(keys), type_, in_utc(since), in_utc(until))
+    which = Which(stream, key_range(keys), type_, since and in_utc(since), until and in_utc(until))
+    check(domain, which)
 
     async def work(standing: Standing, store: EventStore) -> Replayed:
         with bar(found.name) as progress:
@@ -109,6 +110,20 @@ async def take_out(standing: Standing, view: AnyView, store: EventStore, positio
             await standing.take_out(view, found[0], getpass.getuser(), why)
 
 
+def check(domain: Domain, which: Which) -> None:
+    """Raises `typer.Exit` for what no row can be chosen by: it would look as if all rows were right."""
+    names = {name for type in known_types(domain) for name in (type, bare(type))}
+    if which.type is not None and which.type not in names:
+        known = ", ".join(sorted({*map(bare, names)}))
+        raise fail(f"{which.type} is no event of {domain.name}: {known}", Exit.USAGE)
+    if which.stream is not None and not which.stream.startswith(domain.stream("")):
+        raise fail(f"{which.stream} is no stream of {domain.name}", Exit.USAGE, f"--stream {domain.stream('536365')}")
+    if which.keys is not None and not which.takes_key(which.keys[1]):
+        raise fail(f"no key is from {which.keys[0]} to {which.keys[1]}", Exit.USAGE, "--keys 536365..536400")
+    if which.since and which.until and which.since > which.until:
+        raise fail("no time is since and until then: the second comes first", Exit.USAGE)
+
+
 def key_range(given: str | None) -> tuple[str, str] | None:
     if given is None:
         return None
@@ -116,10 +131,6 @@ def key_range(given: str | None) -> tuple[str, str] | None:
     if not dots:
         raise fail(f"{given} is no range of keys", Exit.USAGE, "--keys 536365..536400")
     return first, last
-
-
-def in_utc(moment: datetime | None) -> datetime | None:
-    return moment and moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def one_view(name: str) -> tuple[Domain, AnyView]:

@@ -100,6 +100,20 @@ def views_named(name: str | None) -> list[tuple[Domain, AnyView]]:
     return found
 
 
+def reason(why: str | None, hint: str | None = None) -> str:
+    """Why an event may be left out for good. Raises `typer.Exit` for no reason."""
+    if not (why or "").strip():
+        raise fail("say why", Exit.USAGE, hint)
+    return storable("why", why or "")
+
+
+def storable(name: str, given: str) -> str:
+    """What is kept as text. Raises `typer.Exit` for bytes of a command line that are none."""
+    if given != given.encode(errors="replace").decode():
+        raise fail(f"--{name} is no UTF-8", Exit.USAGE)
+    return given.strip()
+
+
 class Rate(ProgressColumn):
     """How much is done in a second; rich's own columns say it only while nobody knows how much there is."""
 

@@ -26,6 +26,7 @@ from projections.console.watching import Seen, Watch
 from projections.plan import CONSOLE_READ, CONSOLE_WRITE
 
 MOST_FIELDS = 20
+LONGEST_WAY = 2000  # where a login leads lies in a cookie, of which browsers take no more than 4,096 bytes
 STREAMS = 100
 # Nothing but our own files, no inline script or style, and no foreign page around ours.
 POLICY = (
@@ -188,7 +189,8 @@ def moved(address: str) -> Response:
 
 def here(to: str) -> bool:
     """Whether an address is a page of ours, and fits into a header: what others write there leads nowhere else."""
-    return to.startswith("/") and not to.startswith(("//", "/\\")) and to.isascii() and to.isprintable()
+    ours = to.startswith("/") and not to.startswith(("//", "/\\")) and to.isascii() and to.isprintable()
+    return ours and len(quote(to)) <= LONGEST_WAY
 
 
 def fields(body: bytes) -> Form:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping
 from fastapi import Request, Response
 
 from domains.kernel import Domain
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, InvalidEvent
 from eventstore.records import RecordedEvent
 from infra.web import Problem
 from projections.console import feeds
@@ -60,7 +60,10 @@ class Reading:
         if place is None or len(name) > LONGEST_NAME or not name.isprintable():
             raise Problem(404, "unknown-stream", "there is no stream of that name")
         until = before - 1 if before is not None else None
-        found = await place.store.read_stream(name, until=until, backward=True, limit=PAGE)
+        try:
+            found = await place.store.read_stream(name, until=until, backward=True, limit=PAGE)
+        except InvalidEvent:
+            found = ()  # nothing can have been recorded under such a name
         if not found and before is None:
             raise Problem(404, "unknown-stream", "there is no stream of that name")
         return list(found)

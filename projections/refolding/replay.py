@@ -10,6 +10,7 @@ from psycopg.sql import SQL
 from pydantic import ValidationError
 
 from domains.kernel import Row
+from domains.replaying import bare
 from eventstore.records import BareEvent
 from eventstore.store import EventStore
 from projections.errors import RebuildRefused
@@ -25,7 +26,8 @@ from projections.tables import Table
 class Which:
     """The rows that these events touch: all for which every condition that is given holds; or a range of keys.
 
-    `keys` are the first and the last; `since` and `until` (aware) are times of events.
+    `keys` are the first and the last, a `type` is one as it was recorded, or its bare name; `since` and `until` (aware)
+    are times of events.
     """
 
     stream: str | None = None
@@ -37,7 +39,7 @@ class Which:
     def takes(self, event: BareEvent) -> bool:
         return (
             (self.stream is None or event.stream == self.stream)
-            and (self.type is None or event.type == self.type)
+            and (self.type is None or self.type in (event.type, bare(event.type)))
             and (self.since is None or event.time >= self.since)
             and (self.until is None or event.time <= self.until)
         )

@@ -26,6 +26,7 @@ from projections.serving.views import Views
 
 STREAMS = 1000
 CATCHING_UP = 4
+TURN_SECONDS = 20.0  # longer than between two heartbeats: who has nothing to tell goes on from one of them
 PAGE = 500
 WAIT_SECONDS = 5.0
 ENDS = (Overtaken, ReadUnavailable, StoreUnavailable, KeyMissing, SealBroken)
@@ -38,7 +39,7 @@ class Live:
         self._domain, self._views, self._keys = domain, views, keys
         self._tails = Tails(settings, domain)
         self._catching_up = asyncio.Semaphore(CATCHING_UP)
-        self._open = 0
+        self._open = self._waiting = 0
 
     async def close(self) -> None:
         await self._tails.close()
@@ -157,18 +158,35 @@ class Live:
         if tail.covers(cursor):
             number = tail.end if cursor == tail.high else tail.first
         else:
+            while not await self._turn():
+                yield ()
             async with self._caught_up(view, cursor) as reading:
+                ends = time.monotonic() + TURN_SECONDS
                 while not tail.covers(reading.next):
                     yield await reading.page()
+                    if self._waiting and time.monotonic() >= ends:
+                        raise Overtaken  # a client that takes little at a time would keep the turn of others
                 # Before anything is waited for: what the tail lets go of from now on is noticed by this number.
                 number = tail.end if reading.next == tail.high else tail.first
         while True:
             changes, number = await tail.after(number, WAIT_SECONDS)
             yield changes
 
+    async def _turn(self) -> bool:
+        """Whether this stream may catch up, as soon as it may or a moment has passed."""
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await self._catching_up.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+
     @asynccontextmanager
     async def _caught_up(self, view: AnyView, cursor: Offsets) -> AsyncIterator[Log]:
-        async with self._catching_up:
+        """For who has the turn, which ends with it."""
+        try:
             reading = self._tails.log(view)
             try:
                 begins, _ = await reading.ends()
@@ -178,3 +196,5 @@ class Live:
                 yield reading
             finally:
                 await reading.close()
+        finally:
+            self._catching_up.release()

@@ -185,6 +185,7 @@ async def test_a_person_watches_retries_and_leaves_out(client, carer, system, pa
         await until("rows", first)
         assert (await client.get(f"/v1/orders/{VIEW.name}/{first}")).status == 200
         assert (await carer.act("skip", {"key": second, "why": " "})).status == 422
+        assert (await carer.act("skip", {"key": second, "why": "a\0b"})).status == 422
         asked = await (await carer.get(f"{PAGE}/skip?key={second}")).text()
         position = re.search(r'name="position" value="(\d+)"', asked)[1]
         confirmed = {"key": second, "why": "asked by phone"}
@@ -204,7 +205,13 @@ async def test_an_operator_does_the_same_at_the_gateways_other_port(client, syst
     bearer = {"authorization": f"Bearer {token('orders:admin')}"}
     public = await client.post(f"{VERBS}/retry", json={"key": number})
     assert public.status == 404
-    for body, status in (({}, 422), ({"key": "nothing"}, 404), ({"key": number}, 200), ({"key": number}, 404)):
+    for body, status in (
+        ({}, 422),
+        ({"key": "a\0"}, 422),
+        ({"key": "nothing"}, 404),
+        ({"key": number}, 200),
+        ({"key": number}, 404),
+    ):
         answer = await client.post(f"{admin}{VERBS}/retry", headers=bearer, json=body)
         assert answer.status == status
     assert (await client.get(f"/v1/orders/{VIEW.name}/{number}")).status == 200
@@ -277,6 +284,8 @@ async def test_a_form_from_elsewhere_or_unconfirmed_does_nothing(carer, knock):
         (f"{PAGE}/retry?key=nothing", 404),
         ("/streams?name=nothing-1", 404),
         ("/streams?name=orders-%00", 404),
+        ("/streams?name=orders-", 404),
+        ("/streams?name=orders-" + "x" * 280, 404),
         ("/streams?name=" + "orders-" * 200, 404),
         ("/streams?name=orders-1&before=-1", 422),
         ("/assets/../console.css", 404),

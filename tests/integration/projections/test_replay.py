@@ -39,10 +39,11 @@ async def replayed(system, which, view=DETAILS, **options):
         (Which(stream="orders-7"), 1),
         (Which(keys=("10", "12")), 23),
         (Which(type="orders.LinesReturned.v1"), 1),
+        (Which(type="LinesReturned"), 1),
         (Which(since=datetime(2010, 12, 2, tzinfo=UTC)), 1),
         (Which(type="orders.OrderPlaced.v1", until=datetime(2010, 12, 1, tzinfo=UTC)), 0),
     ],
-    ids=["stream", "keys", "type", "since", "until"],
+    ids=["stream", "keys", "type", "bare type", "since", "until"],
 )
 async def test_only_the_chosen_rows_are_written(spoilt, which, rows):
     before, positions = spoilt.dump(DETAILS), spoilt.execute(POSITIONS)
@@ -84,6 +85,14 @@ def test_a_range_of_keys_is_compared_byte_by_byte():
     [
         (["replay", "order-details"], 2),
         (["replay", "order-details", "--keys", "7"], 2),
+        (["replay", "order-details", "--keys", "8..7"], 2),
+        (["replay", "order-details", "--keys", "7.."], 2),
+        (["replay", "order-details", "--type", "OrderTeleported"], 2),
+        (["replay", "order-details", "--stream", "7"], 2),
+        (["replay", "order-details", "--since", "2010-12-02", "--until", "2010-12-01"], 2),
+        (["rebuild", "order-details", "--skip", "3", "--why", "\udcff"], 2),
+        (["skip", "order-details", "7", "--why", "\udcff"], 2),
+        (["skip", "order-details", "7", "--why", "wrong", "--who", "\udcff"], 2),
         (["replay", "nothing", "--stream", "orders-7"], 3),
         (["rebuild", "nothing"], 3),
         (["rollback", "nothing"], 3),

@@ -212,7 +212,17 @@ def test_a_form_acts_only_from_a_page_of_its_session():
 
 
 @pytest.mark.parametrize(
-    "to", ["//evil.example", "/\\evil.example", "https://evil.example", "", "/\r\nset-cookie: a=b", "/€", "/ü"]
+    "to",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example",
+        "",
+        "/\r\nset-cookie: a=b",
+        "/€",
+        "/ü",
+        f"/{'x' * 2000}",
+    ],
 )
 def test_a_login_leads_to_no_foreign_page(to):
     assert not here(to)

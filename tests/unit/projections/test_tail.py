@@ -140,6 +140,36 @@ async def test_a_reader_that_is_overtaken_while_it_comes_over_to_the_tail_is_tol
         await everything(live._changes(domain.views[0], tail, [0] * PARTITIONS), most=3 * KEPT + 100)
 
 
+async def test_who_catches_up_slowly_gives_his_turn_to_who_waits(log, tail, monkeypatch):
+    async def something(pages):
+        while not (page := await anext(pages)):
+            assert page == ()
+        return page
+
+    monkeypatch.setattr(live, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(live, "TURN_SECONDS", 0.0)
+    log.write(*range(3 * KEPT))
+    await reach(tail, 3 * KEPT + 100)
+    streams = Live(None, domain, None, None)
+    streams._tails.log = lambda _: MemoryLog(range(3 * KEPT))
+    begin = [0] * PARTITIONS
+    *slow, last = [streams._changes(domain.views[0], tail, begin) for _ in range(live.CATCHING_UP + 1)]
+    for one in slow:
+        assert await anext(one)
+    async with asyncio.timeout(20):
+        assert await anext(last) == ()
+        waiting = asyncio.create_task(something(last))
+        await asyncio.sleep(0)
+        with pytest.raises(Overtaken):
+            await anext(slow[0])
+        assert await waiting
+    for one in slow[1:]:
+        assert await anext(one)
+    for one in (*slow, last):
+        await one.aclose()
+    assert streams._catching_up._value == live.CATCHING_UP
+
+
 async def test_large_rows_make_room_earlier(log, tail):
     log.write(*range(600), value=b"x" * 100_000)
     await reach(tail, 700)
