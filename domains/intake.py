@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
+from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 
 from domains.errors import StrangeCommand
@@ -16,6 +16,7 @@ from domains.kernel import Domain
 from domains.operations import Desk, Headers
 from domains.plan import LARGEST_RECORD, ROOM_FOR_ORIGIN
 from eventstore.errors import EventStoreError
+from infra.consumer import consumer as reader
 from infra.kafka import aiokafka
 from infra.producer import given_up
 from infra.settings import Settings
@@ -120,7 +121,7 @@ class Intake:
     async def _reading(self) -> AsyncIterator[Any]:
         topic = self._domain.commands_topic
         told = {"group_id": topic, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
-        consumer = AIOKafkaConsumer(**aiokafka(self._settings, **told))
+        consumer = reader(self._settings, **told)
         consumer.subscribe([topic], listener=Handover(self))
         try:
             await consumer.start()

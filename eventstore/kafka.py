@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from eventstore.cloudevents import Record
 from eventstore.errors import TopicUnavailable
 from eventstore.topic import Genuine, Placed, events_of, highest
+from infra.consumer import consumer as reader
 from infra.errors import NotPublished
-from infra.kafka import aiokafka
 from infra.producer import Outgoing, Producer
 from infra.settings import Settings
 
@@ -99,7 +99,7 @@ async def looking(settings: Settings, places: list[Any]) -> AsyncIterator[Any]:
 
     It is assigned once: a change of assignment that meets its first look for offsets can make it wait for ever.
     """
-    consumer = AIOKafkaConsumer(**aiokafka(settings, **LOOKING))
+    consumer = reader(settings, **LOOKING)
     consumer.assign(places)
     try:
         await consumer.start()

@@ -8,7 +8,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers.aiokafka import Consumer
 
-from projections.lanes.fetched import install
+from infra.consumer import install
 
 LAST_COMMIT_SECONDS = 1.0
 

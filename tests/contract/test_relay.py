@@ -24,6 +24,7 @@ from eventstore.topic import MemoryTopic
 from infra.kafka import librdkafka
 from infra.partitions import partition_of
 from infra.plan import Acl, Topic
+from tests import strange
 
 PARTITIONS = 4
 SOURCE = "/orders"
@@ -35,6 +36,10 @@ class InMemory(MemoryTopic):
 
     async def put(self, partition, *records):
         self.records[partition] += records
+
+    async def put_strange(self, partition):
+        """A record with a header whose name is no UTF-8."""
+        await self.put(partition, Record(b"orders-1", b"not json", [("\\xff", b"x")], 0))
 
     async def held(self, partition):
         return list(self.records[partition])
@@ -48,6 +53,9 @@ class OnKafka(KafkaTopic):
                 self._name, record.value, record.key, partition, timestamp=record.timestamp_ms, headers=record.headers
             )
         assert await asyncio.to_thread(producer.flush, 20) == 0
+
+    async def put_strange(self, partition):
+        await asyncio.to_thread(strange.send, self._settings, self._name, partition, b"orders-1", b"not json")
 
     async def held(self, partition):
         place = TopicPartition(self._name, partition)
@@ -137,6 +145,7 @@ async def test_foreign_records_at_the_end_are_walked_over(topic):
         encode(event(9, stream_in(0)), SOURCE),
     ]
     await topic.put(1, *foreign * 50)
+    await topic.put_strange(1)
     assert (await topic.tails(everything_is_genuine))[1] == 7
 
 

@@ -40,6 +40,7 @@ from projections.postgres import PostgresDatabase
 from projections.publish import KafkaPublisher
 from projections.rows import MemoryDatabase
 from projections.worker import Worker
+from tests import strange
 from tests.integration.projections.counting import AT, counting
 from tests.integration.projections.door import Door
 
@@ -78,9 +79,8 @@ class Store:
 
     def __init__(self, floor, domain):
         self.domain, self.counts, self._random = domain, Counter(), Random(SEED)
-        self._producer = Producer(
-            librdkafka(floor.settings(f"{domain.name}-write"), **{"enable.idempotence": True, "log_level": 0})
-        )
+        self._settings = floor.settings(f"{domain.name}-write")
+        self._producer = Producer(librdkafka(self._settings, **{"enable.idempotence": True, "log_level": 0}))
 
     def publish(self, number):
         """So many more events, and in their midst a record that is none."""
@@ -93,8 +93,9 @@ class Store:
             event = RecordedEvent(position, stream, self.counts[counter], uuid4(), kind, AT, AT, data, Metadata())
             record = encode(event, "/test")
             self._send(record.key, record.value, record.headers)
-        self._send(b"stranger", b"{", [(b"\xff", b"a name that is no UTF-8")])
+        self._send(b"stranger", b"{", [])
         assert self._producer.flush(30) == 0
+        strange.send(self._settings, self.domain.events_topic, 0, b"stranger", b"{")
 
     def _send(self, key, value, headers):
         place = partition_of(key, self.domain.partitions)

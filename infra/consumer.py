@@ -1,11 +1,15 @@
-"""Reads what aiokafka fetches also where a header's name is no UTF-8: it would end there, again and again."""
+"""Reads Kafka through aiokafka, also where a header's name is no UTF-8: aiokafka would end there, again and again."""
 
 from collections.abc import Iterator
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
+
+from infra.kafka import aiokafka
+from infra.settings import Settings
 
 
 class Escaped(bytearray):
@@ -50,6 +54,12 @@ class Fetched(_MemoryRecordsPy):  # type: ignore[misc]
         raw = self._next_slice
         batch = super().next_batch(*given)
         return None if batch is None else Batch(batch, raw)
+
+
+def consumer(settings: Settings, **more: Any) -> Any:
+    """An aiokafka consumer that has not begun."""
+    install()
+    return AIOKafkaConsumer(**aiokafka(settings, **more))
 
 
 def install() -> None:
