@@ -20,7 +20,7 @@ from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.lanes.progress import Freshness, Progress
 from projections.lanes.refusal import Refusal
-from projections.placed import Arrived, Headers
+from projections.placed import Arrived
 from projections.postgres import PROJECTION
 from projections.sources import Batch
 from projections.worker import Worker
@@ -43,7 +43,6 @@ REFUSALS = DENIALS | {
     KafkaError.INCONSISTENT_GROUP_PROTOCOL,
     KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own errors are named so
 }
-UNREADABLE: Headers = [("headrace-headers", b"not kept: the name of one is no UTF-8")]
 TAKING: dict[str, Any] = {
     "auto.offset.reset": "earliest",
     "enable.auto.commit": False,
@@ -193,10 +192,6 @@ def noted(error: KafkaError | None, _: object) -> None:
 
 
 def arrived(topic: str, message: Any) -> Arrived:
-    try:
-        headers = message.headers() or []
-    except (
-        SystemError
-    ):  # what the library raises when a name is no UTF-8, and it hands out broken ones when asked again
-        headers = UNREADABLE
-    return Arrived(topic, message.partition(), message.offset(), message.key(), message.value(), headers)
+    return Arrived(
+        topic, message.partition(), message.offset(), message.key(), message.value(), message.headers() or []
+    )
