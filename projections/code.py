@@ -3,13 +3,18 @@
 import dis
 import hashlib
 import re
-import sys
-from collections import deque
+from array import array
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import date, time, timedelta, tzinfo
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import Enum
+from fractions import Fraction
 from functools import cache, partial
+from importlib import import_module
+from operator import attrgetter, itemgetter, methodcaller
+from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, get_args
 from uuid import UUID
@@ -22,11 +27,15 @@ from projections.shapes import shape
 
 Part = tuple[str, object]
 GATHERED = (list, tuple, set, frozenset, deque)
-SCALARS = (str, bytes, bytearray, int, float, complex, Decimal, range, slice)
-VALUES = (*SCALARS, date, time, timedelta, tzinfo, UUID, re.Pattern, Enum, type(None))
+SIMPLE = {str, bytes, bool, int, float, Decimal, type(None)}
+SCALARS = (str, bytes, bytearray, int, float, complex, Decimal, Fraction, range, slice, array)
+TIMES = (date, time, timedelta, tzinfo)
+ASKING = (attrgetter, itemgetter, methodcaller)
+VALUES = (*SCALARS, *TIMES, *ASKING, UUID, PurePath, Context, re.Pattern, Enum, type(None))
 # Of these there is no one thing that others could share: where two are the same depends on who compiled them.
 COPIED = (*VALUES, tuple, frozenset)
 PROJECT = {"domains", "eventstore", "gateway", "infra", "projections"}
+FLAGS = r"flags=\[.*?\]"  # what a context of decimals has met so far
 # What libraries keep in these differs from process to process.
 STATE = {"logging", "threading", "asyncio", "weakref", "pydantic_core"}
 
@@ -69,16 +78,18 @@ def ours(*begin: object) -> set[str]:
 
 def references(begin: tuple[object, ...], ours: set[str]) -> Iterator[tuple[str, object, str | None]]:
     """All that leads from one thing to another; the last word: where that other was met before."""
-    left = [(getattr(one, "__name__", type(one).__name__), one) for one in reversed(begin)]
+    left = [(plain(one, "__name__", type(one).__name__), one) for one in reversed(begin)]
     seen = dict[int, tuple[str, object]]()
     while left:
         way, one = left.pop()
         if id(one) in seen:
             yield way, one, seen[id(one)][0]
             continue
-        if not isinstance(one, COPIED):
-            seen[id(one)] = way, one  # kept, so that nothing else gets its id
         yield way, one, None
+        if type(one) in SIMPLE or (type(one) is tuple and SIMPLE.issuperset(map(type, one))):
+            continue  # all of it is said
+        if not isinstance(one, COPIED) or package(type(one)) in ours:
+            seen[id(one)] = way, one  # kept, so that nothing else gets its id
         left += [(f"{way}.{name}", part) for name, part in reversed([*parts(one, ours)])]
 
 
@@ -102,46 +113,64 @@ def parts(one: object, ours: set[str]) -> Iterator[Part]:  # noqa: C901, PLR0912
             if package(one) in ours:
                 yield from ((base.__name__, base) for base in one.__bases__)
                 yield from ((name, part) for name, part in vars(one).items() if told(name, part))
-                for name, field in getattr(one, "__pydantic_fields__", {}).items():
+                for name, field in vars(one).get("__pydantic_fields__", {}).items():
                     made = (field.default, field.default_factory, *field.metadata)
                     yield from ((name, part) for part in (*kinds(field.annotation), *made))
         case ModuleType():
             return
         case TypeAdapter():  # what it has made of this differs from process to process
             yield from (("of", part) for part in kinds(vars(one).get("_type")))
-        case _ if not isinstance(one, VALUES):
+        case _:
+            if isinstance(one, defaultdict):
+                yield "default_factory", one.default_factory
             if isinstance(one, Mapping):
                 yield from ((key if isinstance(key, str) else said(key), part) for key, part in one.items())
             elif isinstance(one, GATHERED):
                 unordered = isinstance(one, set | frozenset)
-                yield from (("item", part) for part in (sorted(one, key=ordered) if unordered else one))
-            if (wrapped := getattr(one, "__wrapped__", None)) is not None:
-                yield "wrapped", wrapped
+                several = sorted(one, key=partial(ordered, ours)) if unordered else one
+                yield from (("item", part) for part in several)
             if package(type(one)) in ours:
                 yield type(one).__name__, type(one)
-                yield from getattr(one, "__dict__", {}).items()
+                yield from plain(one, "__dict__", {}).items()
                 yield from slots(one)
-            elif package(type(one)) not in STATE:
+            elif isinstance(one, VALUES):
+                return
+            elif package(type(one)) in STATE:
+                if (wrapped := plain(one, "__wrapped__")) is not None:
+                    yield "wrapped", wrapped
+            else:
                 yield from own(one)
                 yield from ((name, part) for name, part in slots(one) if not name.startswith("_"))
 
 
 def own(one: object) -> Iterator[Part]:
     """What hangs on a thing, without what libraries keep there for themselves."""
-    for name, part in getattr(one, "__dict__", {}).items():
+    for name, part in plain(one, "__dict__", {}).items():
         if name == "__wrapped__" or not name.startswith("_"):
             yield name, part
 
 
 def slots(one: object) -> Iterator[Part]:
     for kind in type(one).__mro__:
-        for name in getattr(kind, "__slots__", ()):
-            yield name, getattr(one, name, None)
+        names = vars(kind).get("__slots__", ())
+        for name in [names] if isinstance(names, str) else names:
+            if name.startswith("__") and not name.endswith("__"):
+                yield name, plain(one, f"_{kind.__name__.lstrip('_')}{name}")
+            elif name not in ("__dict__", "__weakref__"):
+                yield name, plain(one, name)
 
 
-def ordered(one: object) -> tuple[str, str]:
-    """Sorts in the same way in every process, as far as what can be said of things differs."""
-    return said(one), placeless(repr(one))
+def plain(one: object, name: str, default: Any = None) -> Any:
+    """What a thing has by itself: some make up whatever else they are asked for, without an end, or fail."""
+    try:
+        return object.__getattribute__(one.__func__ if isinstance(one, MethodType) else one, name)
+    except AttributeError:
+        return default
+
+
+def ordered(ours: set[str], one: object) -> tuple[str, list[str]]:
+    """Sorts in the same way in every process, as far as what can be said of things and their parts differs."""
+    return said(one), [f"{name} {said(part)}" for name, part in parts(one, ours)]
 
 
 def placeless(text: str) -> str:
@@ -174,20 +203,27 @@ def named(function: FunctionType) -> Iterator[Part]:
         if cell != type(cell)():  # not filled yet
             yield name, cell.cell_contents
     for names in loads(function.__code__):
-        place: Any = function.__globals__.get(names[0], sys.modules.get(names[0]))
+        place: Any = function.__globals__.get(names[0])
         for name in names[1:]:
             if not isinstance(place, ModuleType):
                 break
             place = vars(place).get(name)
         yield ".".join(names), place
+    for module, taken, asked in imports(function.__code__):
+        place = imported(module, taken, function.__globals__)
+        if place is None:
+            continue
+        found = [(f"{place.__name__}.{name}", vars(place).get(name)) for name in (*taken, *asked)]
+        yield from found
+        beside = [one for _, one in found[: len(taken)] if isinstance(one, ModuleType)]
+        yield from ((f"{one.__name__}.{name}", vars(one).get(name)) for one in beside for name in asked)
 
 
 @cache
 def loads(code: CodeType) -> tuple[tuple[str, ...], ...]:
-    """The names that code asks its module for, or that it imports, with the attributes that it asks them for."""
+    """The names that code asks its module for, with the attributes that it asks them for."""
     found = dict[tuple[str, ...], None]()
     chain: tuple[str, ...] = ()
-    imports = [one.argval for one in dis.get_instructions(code) if one.opname == "IMPORT_NAME"]
     for one in dis.get_instructions(code):
         if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             chain = (one.argval,)
@@ -197,11 +233,39 @@ def loads(code: CodeType) -> tuple[tuple[str, ...], ...]:
             chain = ()
         if chain:
             found[chain] = None
-    found |= dict.fromkeys((module, name) for module in imports for name in code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             found |= dict.fromkeys(loads(constant))
     return tuple(found)
+
+
+@cache
+def imports(code: CodeType) -> tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]:
+    """The modules that code imports when it runs, what it takes from them, and what else it names."""
+    found, constants = list[tuple[str, tuple[str, ...], tuple[str, ...]]](), list[Any]()
+    for one in dis.get_instructions(code):
+        if one.opname == "IMPORT_NAME":
+            level, taken = constants[-2:]
+            asked = tuple(name for name in code.co_names if name not in (taken or ()))
+            found.append(("." * level + one.argval, taken or (), asked))
+        elif one.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")):
+            constants.append(one.argval)
+    return (*found, *(each for one in code.co_consts if isinstance(one, CodeType) for each in imports(one)))
+
+
+def imported(name: str, taken: tuple[str, ...], of: Mapping[str, Any]) -> ModuleType | None:
+    """The module that is meant there, loaded as that code would: what it is must not depend on whether it has run."""
+    beside = of.get("__package__") or of.get("__name__", "").rpartition(".")[0]
+    if name.startswith(".") and not beside:
+        return None
+    module = None
+    with suppress(ImportError):
+        module = import_module(name, beside)
+        for part in taken:
+            if part not in vars(module):
+                with suppress(ImportError):
+                    import_module(f"{module.__name__}.{part}")
+    return module
 
 
 def said(one: object) -> str:
@@ -214,7 +278,9 @@ def said(one: object) -> str:
             config = {name: value(part) for name, part in one.model_config.items() if name != "json_schema_extra"}
             return f"model {one.__qualname__} {placeless(str(told))} {config}"
         case type() | ModuleType():
-            return f"{getattr(one, '__module__', '')} {one.__name__}"
+            return f"{plain(one, '__module__', '')} {one.__name__}"
+        case list() | set():  # its parts tell what is in it
+            return type(one).__qualname__
         case _:
             return value(one)
 
@@ -229,19 +295,28 @@ def compiled(code: CodeType) -> str:
 
 def value(one: object) -> str:
     kind = type(one).__qualname__
-    if isinstance(one, Enum):
-        return f"{kind} {one.name} {value(one.value)}"
-    if isinstance(one, re.Pattern):
-        return f"{kind} {one.pattern!r} {one.flags}"  # its repr ends after 200 characters
-    if isinstance(one, VALUES):
-        return f"{kind} {one!r}"
-    if isinstance(one, frozenset | set):
-        return f"{kind} {sorted(map(value, one))}"
-    if isinstance(one, tuple | list):
-        return f"{kind} {[*map(value, one)]}"
-    name = getattr(one, "__qualname__", None)
-    return f"{kind} {getattr(one, '__module__', '')} {name}" if isinstance(name, str) else kind
+    match one:
+        case Enum():
+            told = f"{one.name} {value(one.value)}"
+        case re.Pattern():
+            told = f"{one.pattern!r} {one.flags}"  # its repr ends after 200 characters
+        case Context():
+            told = re.sub(FLAGS, "", repr(one))
+        case tzinfo() | methodcaller():
+            told = placeless(repr(one))
+        case _ if isinstance(one, VALUES):
+            told = repr(one)
+        # Not as lists of texts: each level would quote the quotes of the one below.
+        case frozenset():
+            told = f"{{{', '.join(sorted(map(value, one)))}}}"
+        case tuple():
+            told = f"[{', '.join(map(value, one))}]"
+        case _ if isinstance(name := plain(one, "__qualname__"), str):
+            told = f"{plain(one, '__module__', '')} {name}"
+        case _:
+            return kind
+    return f"{kind} {told}"
 
 
 def package(one: object) -> str:
-    return str(getattr(one, "__module__", None) or type(one).__module__).partition(".")[0]
+    return str(plain(one, "__module__") or type(one).__module__).partition(".")[0]

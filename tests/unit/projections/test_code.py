@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
+from importlib import import_module
 from textwrap import dedent
 
 import pytest
@@ -207,6 +208,14 @@ def test_a_closure_counts():
     assert of(source.format(1)) == of(source.format(1)) != of(source.format(2))
 
 
+def test_a_bound_method_counts_with_all_that_it_names():
+    source = (
+        "RATE = {}\ndef helper(): return RATE\nclass Kept:\n    def project(self, row, event): return helper()\n"
+        "project = Kept().project"
+    )
+    assert of(source.format(1)) == of(source.format(1)) != of(source.format(2))
+
+
 class Sales(Row):
     country: str
     orders: int = 1
@@ -247,3 +256,141 @@ def test_what_others_have_made_is_told_and_not_looked_into():
     found = [one for _, one in reached(VIEW.key_of, VIEW.project)]
     assert Decimal in found
     assert Decimal.quantize not in found
+
+
+HELD = """
+    import collections, datetime, decimal, fractions, functools, operator
+    from enum import Enum
+
+    class Money(decimal.Decimal):
+        def rounded(self):
+            return self * 3
+
+    class Kind(Enum):
+        A = 1
+
+        @property
+        def rate(self):
+            return 5
+
+    class Open:
+        __slots__ = "rate"
+
+        def __init__(self, rate):
+            self.rate = rate
+
+    class Closed:
+        __slots__ = ("__rate",)
+
+        def __init__(self, rate):
+            self.__rate = rate
+
+    EXACT = decimal.Context(prec=28, rounding=decimal.ROUND_UP)
+    NAME, SKU = operator.attrgetter("name"), operator.itemgetter("sku")
+    THIRD = fractions.Fraction(1, 3)
+    RATES = collections.defaultdict(lambda: 7)
+    COIN, KIND = Money("1"), {"first": Kind.A}
+    OPEN, CLOSED = Open(11), Closed(13)
+
+    def project(row, event):
+        return EXACT, NAME, SKU, THIRD, RATES, COIN, KIND, OPEN, CLOSED
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("ROUND_UP", "ROUND_DOWN"),
+        ("prec=28", "prec=6"),
+        ('getter("name")', 'getter("sku")'),
+        ('getter("sku")', 'getter("name")'),
+        ("(1, 3)", "(1, 4)"),
+        ("lambda: 7", "lambda: 8"),
+        ("self * 3", "self * 4"),
+        ("return 5", "return 6"),
+        ("Open(11)", "Open(12)"),
+        ("Closed(13)", "Closed(14)"),
+    ],
+)
+def test_what_a_value_keeps_to_itself_counts(before, after):
+    assert HELD.replace(before, after) != HELD
+    assert of(HELD) == of(HELD) != of(HELD.replace(before, after))
+
+
+def test_what_a_context_has_met_counts_for_nothing():
+    met = HELD.replace("    THIRD =", "    EXACT.divide(decimal.Decimal(1), decimal.Decimal(3))\n    THIRD =")
+    assert met != HELD
+    assert of(met) == of(HELD)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        "HELD = []\nHELD.append(HELD)",
+        "HELD = ()\nfor _ in range(60): HELD = (HELD, 1)",
+        "HELD = []\nfor _ in range(2000): HELD = [HELD]",
+        "class Keyed:\n    def __getattr__(self, name): return {}[name]\nHELD = Keyed()",
+        "class Path:\n    def __getattr__(self, name): return Path()\nHELD = Path()",
+        "import enum\nHELD, OTHER = enum.Enum('Side', 'A B')\nHELD.other, OTHER.other = OTHER, HELD",
+        "import datetime\nclass Here(datetime.tzinfo): pass\nHELD = Here()",
+    ],
+)
+@pytest.mark.timeout(30)
+def test_whatever_is_held_a_fingerprint_has_an_end(held):
+    source = held + "\ndef project(row, event):\n    return HELD\n"
+    assert of(source) == of(source)
+
+
+def test_a_set_of_things_that_look_the_same_has_one_order():
+    class Rate:
+        def __init__(self, rate):
+            self.rate = rate
+
+    rates = [Rate(number) for number in range(20)]
+    first, second = (
+        with_held({rates[number] for number in order}) for order in (range(20), [*range(10, 20), *range(10)])
+    )
+    assert first == second == with_held({Rate(number) for number in range(20)})
+
+
+def with_held(held):
+    return fingerprint(domain, replace(VIEW, project=lambda row, event: (row, event, held)))
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """A package with a module that nobody has imported yet."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mill").mkdir()
+    (tmp_path / "mill" / "__init__.py").touch()
+    yield tmp_path / "mill"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mill"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from .rates import RATE",
+        "from . import rates",
+        "from mill import rates",
+        "from mill.rates import RATE",
+        "import mill.rates",
+    ],
+)
+def test_what_is_imported_when_code_runs_counts_whether_or_not_it_has_run(shop, imports):
+    (shop / "views.py").write_text(
+        f"def project(row, event):\n    {imports}\n    return mill.rates.RATE if 'mill' in vars() else locals()\n"
+    )
+
+    def found(rate):
+        (shop / "rates.py").write_text(f"RATE = {rate}\n")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mill"]:
+            del sys.modules[name]
+        project = import_module("mill.views").project
+        before = fingerprint(domain, replace(VIEW, project=project))
+        project(None, None)
+        assert fingerprint(domain, replace(VIEW, project=project)) == before
+        return before
+
+    assert found(2) == found(2) != found(35)
