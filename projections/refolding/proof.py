@@ -115,16 +115,16 @@ class Proof:
         if max(self.bounds.values(), default=0) <= EVENTS:
             return Made(dict.fromkeys(keys)) | await self._refold().rows(keys.__contains__), Made(table)
         # A row that was taken by chance may have no event among the first: those are compared that have.
-        again, before = await self._first(), await self._first()
+        again, before = await self._first(bool(keys)), await self._first(bool(keys))
         return Made(dict.fromkeys(before)) | again, Made(before)
 
-    async def _first(self) -> dict[str, Row]:
-        """What the first events make: so many as are folded here, and more only until they make a row."""
+    async def _first(self, some_row: bool) -> dict[str, Row]:
+        """What the first events make: so many as are folded here, and more only until they make a row, if any do."""
         rows, count, refold = dict[str, Row](), 0, self._refold()
         async with aclosing(refold.pages()) as pages:
             async for page in pages:
                 for at in range(0, len(page), AT_ONCE):
-                    if count >= EVENTS and rows:
+                    if count >= EVENTS and (rows or not some_row):
                         return rows
                     refold.fold(some := page[at : at + AT_ONCE], rows)
                     count += len(some)

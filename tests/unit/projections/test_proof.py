@@ -13,6 +13,7 @@ from eventstore.memory import MemoryStore
 from projections.errors import NotProved
 from projections.refolding import proof
 from projections.refolding.proof import ANOTHER, Proof, Sample
+from projections.refolding.refold import Refold
 
 DETAILS, COUNTRIES, _ = domain.views
 LINE = {"sku": "85123A", "quantity": 40, "unit_price": "2.55"}
@@ -71,6 +72,19 @@ async def test_where_the_first_events_make_no_row_more_are_read_until_they_do(st
     abroad = replace(COUNTRIES, key_of=lambda event: key if (key := COUNTRIES.key_of(event)) != "France" else None)
     for made in await proving(abroad, store)._of_log({"EIRE": None}, {}):
         assert made.keys() == {"Norway"}
+
+
+async def test_where_the_whole_log_makes_no_row_it_is_not_folded_again(store, monkeypatch):
+    folded, fold = list[int](), Refold.fold
+
+    def counted(self, page, rows, *given):
+        folded.append(len(page))
+        return fold(self, page, rows, *given)
+
+    monkeypatch.setattr(Refold, "fold", counted)
+    view = replace(COUNTRIES, key_of=lambda _: None)
+    assert await proving(view, store)._of_log({}, {}) == ({}, {})
+    assert sum(folded) == 2 * proof.EVENTS
 
 
 async def test_a_row_that_its_first_events_do_not_make_is_not_called_proved(store, monkeypatch, caplog):
