@@ -9,6 +9,7 @@ ProjectionError
 ├── RowRefused       a view's table can't hold a row; the key is parked
 ├── NotParked        there is no such key in the parking of a view
 ├── RebuildRefused   the view can't be rebuilt, replayed or rolled back now; the live one is untouched
+│   └── Unwatched      nothing can: what its effects go through is not there to be watched
 ├── RebuildFailed    a view raised while it was folded anew; the live one is untouched
 │   └── EffectRefused  it reached for the world outside
 ├── NotProved        what was made anew is not what was folded, or is folded once more; the live one is untouched
@@ -68,6 +69,10 @@ class NotParked(ProjectionError):
 
 class RebuildRefused(ProjectionError):
     """The view can't be rebuilt, replayed or rolled back now; the live one is untouched."""
+
+
+class Unwatched(RebuildRefused):
+    """Nothing can be folded anew: what effects go through is not there to be watched."""
 
 
 class RebuildFailed(ProjectionError):

@@ -13,7 +13,7 @@ from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
 from infra.partitions import partition_of
 from projections.code import fingerprint
-from projections.errors import FoldChanged, RebuildFailed
+from projections.errors import FoldChanged, RebuildFailed, Unwatched
 from projections.refolding.beside import Standing
 from projections.refolding.complete import has_log
 from projections.refolding.drift import Drift, Frozen, differences
@@ -30,8 +30,8 @@ SECONDS = 60.0
 async def check(domain: Domain, place: str, store_place: str, seconds: float = SECONDS) -> list[str]:
     """Looks at views of which the code is not the one noted, and notes it when their rows are what it makes.
 
-    Returns the names of those for which time or events were missing, or whose table was swapped meanwhile: nothing is
-    noted of them, and the next look is at them again. All of them together are given `seconds`.
+    Returns the names of those for which time, events or a guard were missing, or whose table was swapped meanwhile:
+    nothing is noted of them, and the next look is at them again. All of them together are given `seconds`.
     The store is asked only when code has changed. Raises `FoldChanged`, `StoreUnavailable` and `ReadUnavailable`.
     """
     async with Standing.open(place, domain) as standing:
@@ -53,7 +53,7 @@ async def check(domain: Domain, place: str, store_place: str, seconds: float = S
                         await compare(domain, view, store, place)
                     if not await note(standing, view, code, written):
                         unseen.append(view.name)
-                except (TimeoutError, EventsDetached):
+                except (TimeoutError, EventsDetached, Unwatched):
                     unseen.append(view.name)
         return unseen
 

@@ -25,7 +25,7 @@ from typing import Any, NoReturn, TypeVar
 
 from domains.kernel import Domain
 from projections.code import begins, package, reached
-from projections.errors import RebuildRefused
+from projections.errors import RebuildRefused, Unwatched
 from projections.rows import AnyView
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Reached(RuntimeError):
 
 
 class Guard:
-    """Off, it costs one comparison for each thing that Python audits. Raises `RebuildRefused` when a door is gone."""
+    """Off, it costs one comparison for each thing that Python audits. Raises `Unwatched` when a door is gone."""
 
     def __init__(self) -> None:
         self.thread: int | None = None
@@ -97,11 +97,12 @@ class Guard:
 def door(module: str, owner: str, name: str) -> tuple[Any, str]:
     try:
         place = import_module(module)
-        place = getattr(place, owner) if owner else place
+        # Python 3.14 has begun to call its own classes private.
+        place = (getattr(place, owner, None) or getattr(place, f"_{owner}")) if owner else place
         vars(place)[name]
     except (ImportError, AttributeError, KeyError):
         where = ".".join(filter(None, (module, owner, name)))
-        raise RebuildRefused(
+        raise Unwatched(
             f"nothing can be folded anew: of a view's effects, {where} is not there to be watched"
         ) from None
     return place, name
@@ -131,7 +132,14 @@ def harmless(view: AnyView, domain: Domain | None = None) -> None:
     begin = tuple(getattr(one, "guards", one) for one in given)
     if tuple(map(id, begin)) in LOOKED:
         return
-    for way, one in reached(*begin):
+    with refused() as guard:  # to look, what is imported when code runs is imported
+        try:
+            whole = [*reached(*begin)]
+        except Reached:
+            whole = []
+    if guard.reached is not None:
+        raise RebuildRefused(f"a fold has no effects, but what {view.name} imports did {guard.reached}")
+    for way, one in whole:
         found = one.__name__ if isinstance(one, ModuleType) else package(one if callable(one) else type(one))
         if found.partition(".")[0] in UNSEEN:
             raise RebuildRefused(f"a fold has no effects, but {view.name} reaches {way}, which is of {found}")
@@ -154,11 +162,13 @@ def pure(call: Callable[..., T]) -> Callable[..., T]:
 def refused() -> Iterator[Guard]:
     """What is watched has no effect in this thread, and no event loop runs in it. Nothing may be awaited inside."""
     found = guard()
-    loop = _get_running_loop()
+    loop, unwritten = _get_running_loop(), sys.dont_write_bytecode
     found.thread, found.reached = get_ident(), None
     _set_running_loop(None)
+    sys.dont_write_bytecode = True  # what is imported for the first time is no effect
     try:
         yield found
     finally:
+        sys.dont_write_bytecode = unwritten
         _set_running_loop(loop)
         found.thread = None

@@ -15,9 +15,10 @@ from projections import __main__ as process
 from projections import sql
 from projections.errors import FoldChanged
 from projections.plan import read_database
-from projections.refolding import changed, drift
+from projections.refolding import changed, drift, effects
 from projections.refolding.changed import check
 from projections.refolding.drift import Frozen
+from projections.refolding.effects import Guard
 from projections.refolding.rebuild import rebuild, rollback
 from projections.tables import Table
 
@@ -137,6 +138,14 @@ async def test_the_store_is_asked_only_when_code_has_changed(system):
 
 async def test_what_takes_too_long_is_said_and_left_to_the_next_look(system, known):
     assert await check(CHANGED, system.owner, system.events, 0.0) == [DETAILS.name]
+    assert noted(system) == known
+
+
+async def test_a_guard_that_is_not_there_stops_no_start(system, known, monkeypatch):
+    monkeypatch.setattr(effects, "DOORS", (*effects.DOORS, ("psycopg", "Connection", "gone")))
+    monkeypatch.setattr(effects, "guard", Guard)
+    monkeypatch.setattr(effects, "LOOKED", {})
+    assert await checked(system, CHANGED) == [DETAILS.name]
     assert noted(system) == known
 
 
