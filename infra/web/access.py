@@ -19,7 +19,7 @@ from infra.web.address import Network, client_of, forwarded
 from infra.web.readiness import READYZ
 
 LONGEST_PATH = 512
-LONGEST_AGENT = 200
+LONGEST_AGENT = LONGEST_CHAIN = 200
 MOST_CLIENTS = 4096
 UNMATCHED = "unmatched"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -75,6 +75,9 @@ class AccessLog:
     def _line(self, answered: Answered) -> str:
         method, raw_path, actor, host, told, agent, route, size, context, status, seconds, now = answered
         (request_id, trace, _), size = context, 0 if method == "HEAD" else size
+        agent = agent and agent[:LONGEST_AGENT]
+        # Nothing is kept that only a hostile client sends, or 4096 of them would hold as many heads in memory.
+        who = whence if len(told) <= LONGEST_CHAIN else whence.__wrapped__
         path = quoted(raw_path[:LONGEST_PATH].decode("ascii", "replace"))
         if (second := int(now)) != self._second:
             self._second, self._stamp = second, strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
@@ -84,7 +87,7 @@ class AccessLog:
             f'"message":"{method} {path[1:-1]} {status}","log":{{"logger":"access"}},'
             f'"http":{{"request":{{"method":"{method}","id":"{request_id}"}},'
             f'"response":{{"status_code":{status},"body":{{"bytes":{size}}}}}}},"url":{{"path":{path}}}'
-            f"{whence(route, host, told, self._proxies, agent, actor)},"
+            f"{who(route, host, told, self._proxies, agent, actor)},"
             f'"event":{{"duration":{int(seconds * 1e9)}}},"milliseconds":{seconds * 1e3:.3f},'
             f'"trace":{{"id":"{trace[3:35]}"}},"span":{{"id":"{trace[36:52]}"}}{self._end}'
         )
@@ -112,7 +115,7 @@ def user_agent(sent: bytes | None) -> str:
     """What a client calls itself in a line."""
     if sent is None:
         return ""
-    return f',"user_agent":{{"original":{quoted(sent[:LONGEST_AGENT].decode("latin-1"))}}}'
+    return f',"user_agent":{{"original":{quoted(sent.decode("latin-1"))}}}'
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """An access line names the client that a limit would count, as far as proxies of ours vouch for it."""
 
 import json
+import tracemalloc
 from ipaddress import ip_network
 
 import pytest
@@ -32,3 +33,20 @@ async def test_the_client_is_who_a_proxy_of_ours_speaks_for(capsys, proxies, cli
     log.flush()
     line = json.loads(capsys.readouterr().err)
     assert line.get("client") == (found and {"ip": found})
+
+
+@pytest.mark.parametrize("name", [b"user-agent", b"x-forwarded-for"])
+async def test_long_headers_of_many_clients_are_not_kept(capsys, name):
+    log = AccessLog("gateway", PROXIES)
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            headers = [(name, b"%d, " % number + b"x" * 20_000)]
+            scope = {"method": "GET", "raw_path": b"/", "headers": headers, "sent": dict(headers)}
+            log.record(scope | {"client": ("10.0.0.1", 1)}, "/", begin(None, None), 401, 0, 0.001)
+            log.flush()
+            capsys.readouterr()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
