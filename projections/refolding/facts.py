@@ -8,8 +8,11 @@ from domains.kernel import Domain, Event
 from eventstore.errors import InvalidEvent
 from eventstore.records import RecordedEvent
 from eventstore.store import EventStore
+from projections.errors import FoldFailed
 from projections.parking import EventPlace
+from projections.refolding.refold import failed
 from projections.rows import AnyView
+from projections.step import key_of
 
 PAGE = 1000
 
@@ -24,7 +27,7 @@ async def facts_of(  # noqa: PLR0917
 ) -> AsyncIterator[tuple[RecordedEvent, Event]]:
     """The events that made a row, in their order, without those that were `skipped`.
 
-    Raises `StoreUnavailable`, `EventsDetached`, `UnreadableEvent`.
+    Raises `StoreUnavailable`, `EventsDetached`, `UnreadableEvent` and `RebuildFailed`.
     """
     after = 0
     stream = domain.stream(key) if of_one_stream(domain, view) else None
@@ -42,7 +45,11 @@ async def facts_of(  # noqa: PLR0917
             if skipped and (event.position, event.stream) in skipped:
                 continue
             fact = decode(domain, event)
-            if view.key_of(fact) == key:
+            try:
+                found = key_of(view, fact)
+            except FoldFailed as error:
+                raise failed(view, event, error) from error
+            if found == key:
                 yield event, fact
         if not page:
             return

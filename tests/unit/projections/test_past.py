@@ -202,3 +202,10 @@ def test_why_says_what_it_is_that_such_a_view_reaches(monkeypatch, capsys):
     with pytest.raises(typer.Exit):
         why_commands.why("orders/order-details/1")
     assert "reaches project.psycopg" in capsys.readouterr().err
+
+
+async def test_an_event_whose_key_fails_is_named(store):
+    unable = replace(DETAILS, key_of=lambda _: {}["key"])
+    for asked in (Past(domain, store).one(unable, "0", datetime.now(UTC)), why(domain, unable, store, "0")):
+        with pytest.raises(RebuildFailed, match=r"fails on event 1 of stream 'orders-0', position 1: KeyError"):
+            await asked
