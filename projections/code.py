@@ -259,12 +259,13 @@ def imported(name: str, taken: tuple[str, ...], of: Mapping[str, Any]) -> Module
     if name.startswith(".") and not beside:
         return None
     module = None
-    with suppress(ImportError):
+    # Whatever it raises: it may want settings that only the process has in which that code runs.
+    with suppress(Exception):
         module = import_module(name, beside)
-        for part in taken:
-            if part not in vars(module):
-                with suppress(ImportError):
-                    import_module(f"{module.__name__}.{part}")
+    for part in taken:
+        if module is not None and part not in vars(module):
+            with suppress(Exception):
+                import_module(f"{module.__name__}.{part}")
     return module
 
 

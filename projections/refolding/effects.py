@@ -133,10 +133,7 @@ def harmless(view: AnyView, domain: Domain | None = None) -> None:
     if tuple(map(id, begin)) in LOOKED:
         return
     with refused() as guard:  # to look, what is imported when code runs is imported
-        try:
-            whole = [*reached(*begin)]
-        except Reached:
-            whole = []
+        whole = [*reached(*begin)]
     if guard.reached is not None:
         raise RebuildRefused(f"a fold has no effects, but what {view.name} imports did {guard.reached}")
     for way, one in whole:

@@ -394,3 +394,10 @@ def test_what_is_imported_when_code_runs_counts_whether_or_not_it_has_run(shop, 
         return before
 
     assert found(2) == found(2) != found(35)
+
+
+def test_what_cannot_be_imported_here_stops_nothing(shop):
+    (shop / "settings.py").write_text("RATE = {}['RATE']\n")
+    (shop / "views.py").write_text("def project(row, event):\n    from .settings import RATE\n    return RATE\n")
+    view = replace(VIEW, project=import_module("mill.views").project)
+    assert fingerprint(domain, view) == fingerprint(domain, view)
