@@ -80,7 +80,8 @@ class Protocol(HttpToolsProtocol):
             return
         if (cycle := self._unstarted) is not None:
             self._unstarted = None
-            if not cycle.more_body:
+            # A task waits for who does not take the answers that he has; without one they would pile up.
+            if not cycle.more_body and not self.flow.write_paused:
                 cycle.hand_over = self._at_once(cycle)
             if cycle.hand_over is None:
                 cycle.start()
