@@ -7,6 +7,7 @@ from array import array
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from datetime import date, time, timedelta, tzinfo
 from decimal import Context, Decimal
 from enum import Enum
@@ -277,13 +278,20 @@ def said(one: object) -> str:
         case type() if issubclass(one, BaseModel):
             told = {name: (shape(field.annotation), value(field.alias)) for name, field in one.model_fields.items()}
             config = {name: value(part) for name, part in one.model_config.items() if name != "json_schema_extra"}
-            return f"model {one.__qualname__} {placeless(str(told))} {config}"
+            return f"model {one.__qualname__} {placeless(str(told))} {config} {[*decorated(one)]}"
         case type() | ModuleType():
             return f"{plain(one, '__module__', '')} {one.__name__}"
         case list() | set():  # its parts tell what is in it
             return type(one).__qualname__
         case _:
             return value(one)
+
+
+def decorated(model: type[BaseModel]) -> Iterator[str]:
+    """What its validators and serializers are for, and when they are called."""
+    for kind in fields(model.__pydantic_decorators__):
+        if isinstance(those := getattr(model.__pydantic_decorators__, kind.name), dict):
+            yield from (f"{name} {placeless(repr(each.info))}" for name, each in those.items())
 
 
 def compiled(code: CodeType) -> str:

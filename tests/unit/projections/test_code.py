@@ -98,7 +98,7 @@ MORE = """
     import functools, logging, math, re
     from types import SimpleNamespace
     from typing import NamedTuple
-    from pydantic import AfterValidator, Field, TypeAdapter
+    from pydantic import AfterValidator, Field, TypeAdapter, field_validator
     from typing import Annotated
     from domains.kernel import Row
 
@@ -121,6 +121,11 @@ MORE = """
     NAMED = {"first": FIRST, "second": SECOND}
 
     class Held(Row):
+        @field_validator("number", mode="before")
+        @classmethod
+        def checked(cls, value):
+            return value
+
         number: int = Field(0, ge=0)
         other: Annotated[int, AfterValidator(lambda value: value * 43)] = 0
         more: list[Annotated[int, AfterValidator(lambda value: value * 47)]] = []
@@ -169,6 +174,8 @@ MORE = """
         ("range(3)", "range(4)"),
         ("SimpleNamespace(a=1)", "SimpleNamespace(a=5)"),
         ("ge=0", "ge=5"),
+        ('"number", mode', '"other", mode'),
+        ('"before"', '"after"'),
         ("value * 43", "value * 44"),
         ("value * 47", "value * 48"),
         ("math.floor", "math.ceil"),
