@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
 from domains.kernel import Domain
-from projections.code import begins, package, reached
+from projections.code import begins, package, plain, reached
 from projections.errors import RebuildRefused, Unwatched
 from projections.rows import AnyView
 
@@ -129,7 +129,7 @@ def harmless(view: AnyView, domain: Domain | None = None) -> None:
     With a domain, also what brings its events to the view is looked at.
     """
     given = (view.key_of, view.project, view.row) if domain is None else begins(domain, view)
-    begin = tuple(getattr(one, "guards", one) for one in given)
+    begin = tuple(plain(one, "guards", one) for one in given)
     if tuple(map(id, begin)) in LOOKED:
         return
     with refused() as guard:  # to look, what is imported when code runs is imported

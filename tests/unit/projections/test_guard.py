@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 
 import pytest
+from confluent_kafka import Producer
 
 from domains.orders import domain
 from projections.errors import RebuildRefused
@@ -54,6 +55,18 @@ def test_an_import_with_an_effect_is_refused_before_it_has_it(mill, tmp_path):
     with pytest.raises(RebuildRefused, match=r"what order-details imports did open for writing .*trace"):
         harmless(view(mill, ".loud"))
     assert not (tmp_path / "trace").exists()
+
+
+def test_a_view_that_answers_to_any_name_is_looked_into():
+    class Sly:
+        def __getattr__(self, name):
+            return print
+
+        def __call__(self, row, event):
+            return Producer({"row": row, "event": event})
+
+    with pytest.raises(RebuildRefused, match=r"Sly\.__call__\.Producer, which is of cimpl"):
+        harmless(replace(VIEW, project=Sly()))
 
 
 def test_a_client_of_kafka_that_nobody_has_imported_is_seen():
