@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
-from importlib import import_module
 from textwrap import dedent
 
 import pytest
@@ -362,49 +361,3 @@ def test_a_set_of_things_that_look_the_same_has_one_order():
 
 def with_held(held):
     return fingerprint(domain, replace(VIEW, project=lambda row, event: (row, event, held)))
-
-
-@pytest.fixture
-def shop(tmp_path, monkeypatch):
-    """A package with a module that nobody has imported yet."""
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "mill").mkdir()
-    (tmp_path / "mill" / "__init__.py").touch()
-    yield tmp_path / "mill"
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mill"]:
-        del sys.modules[name]
-
-
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "from .rates import RATE",
-        "from . import rates",
-        "from mill import rates",
-        "from mill.rates import RATE",
-        "import mill.rates",
-    ],
-)
-def test_what_is_imported_when_code_runs_counts_whether_or_not_it_has_run(shop, imports):
-    (shop / "views.py").write_text(
-        f"def project(row, event):\n    {imports}\n    return mill.rates.RATE if 'mill' in vars() else locals()\n"
-    )
-
-    def found(rate):
-        (shop / "rates.py").write_text(f"RATE = {rate}\n")
-        for name in [name for name in sys.modules if name.partition(".")[0] == "mill"]:
-            del sys.modules[name]
-        project = import_module("mill.views").project
-        before = fingerprint(domain, replace(VIEW, project=project))
-        project(None, None)
-        assert fingerprint(domain, replace(VIEW, project=project)) == before
-        return before
-
-    assert found(2) == found(2) != found(35)
-
-
-def test_what_cannot_be_imported_here_stops_nothing(shop):
-    (shop / "settings.py").write_text("RATE = {}['RATE']\n")
-    (shop / "views.py").write_text("def project(row, event):\n    from .settings import RATE\n    return RATE\n")
-    view = replace(VIEW, project=import_module("mill.views").project)
-    assert fingerprint(domain, view) == fingerprint(domain, view)
