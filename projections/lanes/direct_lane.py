@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from operator import methodcaller
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -20,7 +21,7 @@ from infra.settings import Settings
 from projections.errors import ReadUnavailable
 from projections.lanes.progress import Freshness, Progress
 from projections.lanes.refusal import Refusal
-from projections.placed import Arrived
+from projections.placed import Arrived, Headers
 from projections.postgres import PROJECTION
 from projections.sources import Batch
 from projections.worker import Worker
@@ -43,6 +44,9 @@ REFUSALS = DENIALS | {
     KafkaError.INCONSISTENT_GROUP_PROTOCOL,
     KafkaError._AUTHENTICATION,  # noqa: SLF001  # librdkafka's own errors are named so
 }
+# Called plainly, the library's failure would come out of a later call: the interpreter does not look after each.
+HEADERS = methodcaller("headers")
+UNREADABLE: Headers = [("headrace-headers", b"not kept: the name of one is no UTF-8")]
 TAKING: dict[str, Any] = {
     "auto.offset.reset": "earliest",
     "enable.auto.commit": False,
@@ -192,6 +196,8 @@ def noted(error: KafkaError | None, _: object) -> None:
 
 
 def arrived(topic: str, message: Any) -> Arrived:
-    return Arrived(
-        topic, message.partition(), message.offset(), message.key(), message.value(), message.headers() or []
-    )
+    try:
+        headers = HEADERS(message) or []
+    except (SystemError, UnicodeDecodeError):  # the name of one is no UTF-8, and what it hands out then is broken
+        headers = UNREADABLE
+    return Arrived(topic, message.partition(), message.offset(), message.key(), message.value(), headers)

@@ -95,8 +95,7 @@ class Store:
             self._send(record.key, record.value, record.headers)
         self._send(b"stranger", b"{", [])
         assert self._producer.flush(30) == 0
-        if self.domain.name.startswith("faust"):  # librdkafka's client can't tell such headers
-            strange.send(self._settings, self.domain.events_topic, 0, b"stranger", b"{")
+        strange.send(self._settings, self.domain.events_topic, 0, b"stranger", b"{")
 
     def _send(self, key, value, headers):
         place = partition_of(key, self.domain.partitions)
