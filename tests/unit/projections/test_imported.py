@@ -12,17 +12,6 @@ from projections.code import fingerprint
 VIEW = domain.views[1]
 
 
-@pytest.fixture
-def shop(tmp_path, monkeypatch):
-    """A package with a module that nobody has imported yet."""
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "mill").mkdir()
-    (tmp_path / "mill" / "__init__.py").touch()
-    yield tmp_path / "mill"
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mill"]:
-        del sys.modules[name]
-
-
 @pytest.mark.parametrize(
     "imports",
     [
@@ -33,13 +22,13 @@ def shop(tmp_path, monkeypatch):
         "import mill.rates",
     ],
 )
-def test_what_is_imported_when_code_runs_counts_whether_or_not_it_has_run(shop, imports):
-    (shop / "views.py").write_text(
+def test_what_is_imported_when_code_runs_counts_whether_or_not_it_has_run(mill, imports):
+    (mill / "views.py").write_text(
         f"def project(row, event):\n    {imports}\n    return mill.rates.RATE if 'mill' in vars() else locals()\n"
     )
 
     def found(rate):
-        (shop / "rates.py").write_text(f"RATE = {rate}\n")
+        (mill / "rates.py").write_text(f"RATE = {rate}\n")
         for name in [name for name in sys.modules if name.partition(".")[0] == "mill"]:
             del sys.modules[name]
         project = import_module("mill.views").project
@@ -51,8 +40,8 @@ def test_what_is_imported_when_code_runs_counts_whether_or_not_it_has_run(shop, 
     assert found(2) == found(2) != found(35)
 
 
-def test_what_cannot_be_imported_here_stops_nothing(shop):
-    (shop / "settings.py").write_text("RATE = {}['RATE']\n")
-    (shop / "views.py").write_text("def project(row, event):\n    from .settings import RATE\n    return RATE\n")
+def test_what_cannot_be_imported_here_stops_nothing(mill):
+    (mill / "settings.py").write_text("RATE = {}['RATE']\n")
+    (mill / "views.py").write_text("def project(row, event):\n    from .settings import RATE\n    return RATE\n")
     view = replace(VIEW, project=import_module("mill.views").project)
     assert fingerprint(domain, view) == fingerprint(domain, view)
