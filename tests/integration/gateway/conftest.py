@@ -220,10 +220,11 @@ class World:
         self.health, self.address = Health(), address
 
     @asynccontextmanager
-    async def running(self):
-        limits = Limits(
-            streams=3, connect_seconds=1.0, answer_seconds=1.0, stall_seconds=1.0, queue_seconds=1.0, failures=1000
-        )
+    async def running(self, patience=1.0):
+        """`patience`: seconds for which the gateway waits for a service."""
+        kinds = ("connect", "answer", "stall", "queue", "crowd")
+        waits = {f"{kind}_seconds": patience for kind in kinds}
+        limits = Limits(streams=3, failures=1000, **waits)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.issuer.running())
             for service in (self.write, self.read):

@@ -4,11 +4,13 @@ import asyncio
 import json
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_network
 
 import aiohttp
 import pytest
 
+from gateway import peers
 from gateway.app import gateway
 from infra.health import Health
 from infra.web import running, tls
@@ -58,7 +60,12 @@ class Gateways:
 
 
 @pytest.fixture
-def gateways(world, settings_of, domains):
+def gateways(world, settings_of, domains, monkeypatch):
+    # All of them share one event loop here: an answer may take a busy machine longer than it takes processes.
+    limits = replace(peers.LIMITS, connect_seconds=5.0, queue_seconds=5.0, answer_seconds=5.0)
+    monkeypatch.setattr(peers, "LIMITS", limits)
+    monkeypatch.setattr(peers, "ASK_SECONDS", 5.0)
+
     @asynccontextmanager
     async def make(count, **quotas):
         connector = aiohttp.TCPConnector(ssl=world.trust, limit=40)

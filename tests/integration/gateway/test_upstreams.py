@@ -26,6 +26,13 @@ async def world(make_world, scripted):
         yield running_world
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def patient(make_world, scripted):
+    """A chain that waits for as long as a busy machine may need."""
+    async with make_world(scripted).running(patience=30.0) as running_world:
+        yield running_world
+
+
 async def ask(world, *script, **more):
     world.read.scripts.append(script)
     return await world.ask("GET", "/v1/parcels/on-the-way", **more)
@@ -310,16 +317,16 @@ async def test_an_answer_comes_as_it_is_made(world):
         assert await answer.content.read() == b"second"
 
 
-async def test_a_huge_answer_is_handed_on_without_being_held(world):
+async def test_a_huge_answer_is_handed_on_without_being_held(patient):
     size = 64 * 1024 * 1024
-    world.read.scripts.append((b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size, b"x" * size))
-    async with world.client.get("/v1/parcels/on-the-way", headers=world.bearer()) as answer:
+    patient.read.scripts.append((b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size, b"x" * size))
+    async with patient.client.get("/v1/parcels/on-the-way", headers=patient.bearer()) as answer:
         assert answer.status == 200, await answer.text()
         total = 0
         async for part in answer.content.iter_any():
             total += len(part)
     assert total == size
-    assert (await ask(world, OK)).body == b"{}"
+    assert (await ask(patient, OK)).body == b"{}"
 
 
 async def test_a_client_that_goes_away_harms_nobody(world):
@@ -329,11 +336,11 @@ async def test_a_client_that_goes_away_harms_nobody(world):
     assert (await ask(world, OK)).body == b"{}"
 
 
-async def test_many_at_once_get_each_its_own_answer(world):
+async def test_many_at_once_get_each_its_own_answer(patient):
     def numbered(number):
         body = json.dumps(number).encode()
         return (b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body,)
 
-    world.read.scripts += [numbered(number) for number in range(300)]
-    answers = await asyncio.gather(*(world.ask("GET", "/v1/parcels/on-the-way") for _ in range(300)))
+    patient.read.scripts += [numbered(number) for number in range(300)]
+    answers = await asyncio.gather(*(patient.ask("GET", "/v1/parcels/on-the-way") for _ in range(300)))
     assert sorted(int(answer.body) for answer in answers) == list(range(300))
