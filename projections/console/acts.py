@@ -73,9 +73,8 @@ class Acts:
             if verb != REBUILD:
                 body = {"key": form.get("key", ""), "of_stream": form.get("of_stream") == "true"}
             if verb == "skip":
-                body["why"] = form.get("why", "")
-                if (position := form.get("position", "")).isdecimal() and len(position) < 20:
-                    body["position"] = int(position)  # what was seen and confirmed, and nothing that fails since
+                # What was seen and confirmed, and nothing that fails since.
+                body |= {"why": form.get("why", ""), "position": position_of(form)}
             domain = seen.place.domain
             path = address(domain.name, domain.versions[-1].number, seen.view.name, verb)
             told = await self._services.ask(domain.name, VERBS[verb].side, path, session.granted.token, body)
@@ -83,6 +82,13 @@ class Acts:
             return moved(f"/projections/{seen.name}")
 
         return does
+
+
+def position_of(form: Form) -> int:
+    position = form.get("position", "")
+    if not (position.isdecimal() and len(position) < 20):
+        raise Problem(400, "bad-request", "nothing was done: the form does not say at which position the event is")
+    return int(position)
 
 
 async def spot_of(seen: Seen, given: Any) -> Parked:

@@ -184,11 +184,13 @@ async def test_a_person_watches_retries_and_leaves_out(client, carer, system, pa
         assert "is no longer parked" in await (await carer.get(PAGE)).text()
         await until("rows", first)
         assert (await client.get(f"/v1/orders/{VIEW.name}/{first}")).status == 200
-        assert (await carer.act("skip", {"key": second, "why": " "})).status == 422
-        assert (await carer.act("skip", {"key": second, "why": "a\0b"})).status == 422
         asked = await (await carer.get(f"{PAGE}/skip?key={second}")).text()
         position = re.search(r'name="position" value="(\d+)"', asked)[1]
         confirmed = {"key": second, "why": "asked by phone"}
+        for why in (" ", "a\0b"):
+            assert (await carer.act("skip", confirmed | {"position": position, "why": why})).status == 422
+        for unclear in ({}, {"position": "-1"}, {"position": "9" * 20}):
+            assert (await carer.act("skip", confirmed | unclear)).status == 400
         assert (await carer.act("skip", confirmed | {"position": str(int(position) + 1)})).status == 404
         assert (await carer.act("skip", confirmed | {"position": position})).status == 303
         assert (await carer.act("retry", {"key": second})).status == 404
