@@ -4,9 +4,9 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The lanes of `make test`, each about a third of it: whole systems; what stands at the front door, units and contracts; all the rest.
-WHOLE := tests/e2e
-DOOR := tests/unit tests/contract $(addprefix tests/integration/,gateway domains infra)
+# The lanes of `make test`, each about a third of it: units and whole systems; contracts, and what stands at the front door; all the rest.
+WHOLE := tests/unit tests/e2e
+DOOR := tests/contract $(addprefix tests/integration/,gateway domains infra)
 PACKAGES := domains eventstore projections gateway infra
 # What holds at any issuer.
 IDENTITY := $(addprefix tests/integration/gateway/test_,identity.py login.py tokens.py) tests/e2e/test_identity.py
