@@ -86,8 +86,7 @@ def type_header(type: str) -> tuple[str, bytes]:
 
 def encode_line(event: RecordedEvent, source: str) -> bytes:
     """The same as one line, which gives back each byte of the data also where these are JSON over several lines."""
-    exact = event.data == event.data.strip() and b"\n" not in event.data
-    return encode_value(event, source, as_json=exact) + b"\n"
+    return encode_value(event, source, as_json=b"\n" not in event.data) + b"\n"
 
 
 def encode_value(event: RecordedEvent, source: str, *, as_json: bool = True) -> bytes:
@@ -111,7 +110,8 @@ def encode_value(event: RecordedEvent, source: str, *, as_json: bool = True) -> 
         known.traceparent,
         known.tags,
     )
-    if as_json and holds_json(event.data):
+    # No reader of JSON keeps white space that stands around a value.
+    if as_json and event.data == event.data.strip() and holds_json(event.data):
         told.data = msgspec.Raw(event.data)
     else:
         told.datacontenttype, told.data_base64 = BYTES_MEDIA, base64.b64encode(event.data).decode()

@@ -138,12 +138,13 @@ def test_the_payload_stands_in_the_record_byte_for_byte():
     assert EVENT.data in encode(EVENT, SOURCE).value
 
 
-def test_a_payload_that_is_not_json_travels_as_base64():
-    event = replace(EVENT, data=b"\x00\xff NaN")
-    envelope = orjson.loads(encode(event, SOURCE).value)
+@pytest.mark.parametrize("data", [b"\x00\xff NaN", b"\r0", b'{"total":1}\n'])
+def test_a_payload_whose_bytes_json_would_not_keep_travels_as_base64(data):
+    written = encode(replace(EVENT, data=data), SOURCE)
+    envelope = orjson.loads(written.value)
     assert envelope["datacontenttype"] == "application/octet-stream"
     assert "data" not in envelope
-    assert read(encode(event, SOURCE).value).data == b"\x00\xff NaN"
+    assert read(written.value).data == data
 
 
 @pytest.mark.parametrize(
