@@ -119,10 +119,12 @@ class Crew:
         self._working, self._stopped, self._done = [], [], Counter()
 
     async def join(self):
-        quiet = {"stdout": asyncio.subprocess.DEVNULL, "stderr": asyncio.subprocess.DEVNULL}
-        self._working.append(
-            await asyncio.create_subprocess_exec(*self._call, env=self._environment, cwd=self._folder, **quiet)
-        )
+        with self._said().open("wb") as said:
+            own = {"env": self._environment, "cwd": self._folder, "stdout": said, "stderr": said}
+            self._working.append(await asyncio.create_subprocess_exec(*self._call, **own))
+
+    def _said(self):
+        return self._folder / f"{len(list(self._folder.iterdir())):04}.log"
 
     async def act(self, chance, actions=ACTIONS):
         """One of these, as far as it can be."""
@@ -151,6 +153,9 @@ class Crew:
         for one in (*self._working, *(stopped for _, stopped in self._stopped)):
             one.kill()
             await one.wait()
+        # For whoever looks into a failure: what each said last.
+        for file in sorted(self._folder.iterdir()):
+            sys.stderr.write("\n  ".join([file.name, *file.read_text().splitlines()[-8:], ""]))
 
     def __str__(self):
         return ", ".join(f"{action} {times}" for action, times in sorted(self._done.items()))
