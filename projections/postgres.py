@@ -21,8 +21,9 @@ from projections.rows import AnyView, Held, Mark, Move, Taken, Unreadable, Want,
 from projections.tables import Table, signature, tables
 
 PROJECTION = "views"
-# A worker that is stopped in the middle of a transaction must not hold others up for longer.
-PAUSED = " -c idle_in_transaction_session_timeout=8s"
+# A worker that is stopped in the middle of a transaction must not hold others up for longer. Between the statements of
+# a pipeline the server does not count it as idle, so there is a bound for all of a transaction, too.
+PAUSED = " -c idle_in_transaction_session_timeout=8s -c transaction_timeout=20s"
 # What fails again whenever it is tried: the server says so, or a value can't even be sent.
 UNFIT = (DataError, IntegrityError, ProgramLimitExceeded, ValueError, TypeError, AttributeError)
 POSITIONS, ADVANCE, TOUCH, LOCK, FRESH, COUNTED, PARKED = (

@@ -124,7 +124,7 @@ class Crew:
             self._working.append(await asyncio.create_subprocess_exec(*self._call, **own))
 
     def _said(self):
-        return self._folder / f"{len(list(self._folder.iterdir())):04}.log"
+        return self._folder / f"{len(list(self._folder.glob('*.log'))):04}.log"
 
     async def act(self, chance, actions=ACTIONS):
         """One of these, as far as it can be."""
@@ -154,7 +154,7 @@ class Crew:
             one.kill()
             await one.wait()
         # For whoever looks into a failure: what each said last.
-        for file in sorted(self._folder.iterdir()):
+        for file in sorted(self._folder.glob("*.log")):
             sys.stderr.write("\n  ".join([file.name, *file.read_text().splitlines()[-8:], ""]))
 
     def __str__(self):

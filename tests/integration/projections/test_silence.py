@@ -1,13 +1,14 @@
 """A read database that hangs instead of dying, as a stopped server does: its kernel takes all, and nobody answers."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from domains.orders import domain
 from infra.logs import Lines
+from projections import postgres
 from projections.errors import ReadUnavailable
 from projections.postgres import PostgresDatabase
 from projections.rows import Want, to_publish
@@ -110,3 +111,27 @@ async def test_a_hanging_server_is_an_outage_for_the_worker_which_goes_on_when_i
     assert (told is not None, worker.problem(), worker.stuck()) == (True, None, None)
     assert [event.position for event in applied.fresh] == [1, 2]
     assert to_publish(applied.changed[DETAILS.name], ["1", "2"]).keys() == {"1", "2"}
+
+
+async def test_who_is_paused_between_two_statements_of_a_batch_holds_nobody_up_for_ever(read_database, monkeypatch):
+    monkeypatch.setattr(postgres, "PAUSED", postgres.PAUSED.replace("=20s", "=2s"))
+    paused, other = (PostgresDatabase(read_database[1], domain) for _ in range(2))
+
+    async def stands_still():
+        async with paused.transaction() as transaction, transaction.together():
+            await transaction.lock(DETAILS)
+            while not await gets_through():
+                continue
+
+    async def gets_through():
+        with suppress(ReadUnavailable):
+            async with other.transaction() as transaction:
+                await transaction.lock(DETAILS)
+                return True
+
+    async with asyncio.timeout(40):
+        with pytest.raises(ReadUnavailable):
+            await stands_still()
+        assert await gets_through()
+    for database in (paused, other):
+        await database.close()
