@@ -22,8 +22,9 @@ from projections.tables import Table, signature, tables
 
 PROJECTION = "views"
 # A worker that is stopped in the middle of a transaction must not hold others up for longer. Between the statements of
-# a pipeline the server does not count it as idle, so there is a bound for all of a transaction, too.
-PAUSED = " -c idle_in_transaction_session_timeout=8s -c transaction_timeout=20s"
+# a pipeline the server does not count it as idle, so there is a bound for all of a transaction, too; longer than a lock
+# that is waited for, a fold and the writes behind it may take together.
+PAUSED = " -c idle_in_transaction_session_timeout=8s -c transaction_timeout=30s"
 # What fails again whenever it is tried: the server says so, or a value can't even be sent.
 UNFIT = (DataError, IntegrityError, ProgramLimitExceeded, ValueError, TypeError, AttributeError)
 POSITIONS, ADVANCE, TOUCH, LOCK, FRESH, COUNTED, PARKED = (

@@ -114,7 +114,7 @@ async def test_a_hanging_server_is_an_outage_for_the_worker_which_goes_on_when_i
 
 
 async def test_who_is_paused_between_two_statements_of_a_batch_holds_nobody_up_for_ever(read_database, monkeypatch):
-    monkeypatch.setattr(postgres, "PAUSED", postgres.PAUSED.replace("=20s", "=2s"))
+    monkeypatch.setattr(postgres, "PAUSED", postgres.PAUSED.replace("=30s", "=2s"))
     paused, other = (PostgresDatabase(read_database[1], domain) for _ in range(2))
 
     async def stands_still():
