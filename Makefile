@@ -4,14 +4,14 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The lanes of `make test`, each about a third of it: units and whole systems; contracts, and what stands at the front door; all the rest.
-WHOLE := tests/unit tests/e2e
-DOOR := tests/contract $(addprefix tests/integration/,gateway domains infra)
+# Tests without servers, of the gateway, of domains and of the whole system; the other lane of `make test` has all the rest. The last
+# ones keep a system up until the end.
+WHOLE := tests/unit $(addprefix tests/integration/,gateway domains) tests/e2e
 PACKAGES := domains eventstore projections gateway infra
 # What holds at any issuer.
 IDENTITY := $(addprefix tests/integration/gateway/test_,identity.py login.py tokens.py) tests/e2e/test_identity.py
 
-.PHONY: help demo test test-keycloak system door parts lint unit up down install clean
+.PHONY: help demo test test-keycloak system parts lint unit up down install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -67,20 +67,17 @@ lint: $(VENV)/dev.stamp
 unit: $(VENV)/dev.stamp
 	$(BIN)/pytest -q tests/unit
 
-# Lanes side by side, each with servers of its own: much of a test is waiting for what was killed to come back.
+# Two lanes side by side, each with servers of its own: much of a test is waiting for what was killed to come back.
 test: $(VENV)/dev.stamp
-	@$(MAKE) --no-print-directory --jobs 3 system door parts
+	@$(MAKE) --no-print-directory --jobs 2 system parts
 
 lane = $(BIN)/pytest -q $(1) 2>&1 | sed -u 's/^/$@ | /'
 
 system: $(VENV)/dev.stamp
 	$(call lane,$(WHOLE))
 
-door: $(VENV)/dev.stamp
-	$(call lane,$(DOOR))
-
 parts: lint
-	$(call lane,$(addprefix --ignore=,$(WHOLE) $(DOOR)))
+	$(call lane,$(addprefix --ignore=,$(WHOLE)))
 
 # The same tests of identity, with Keycloak in place of the development issuer. Maven fetches it, once.
 test-keycloak: $(VENV)/dev.stamp
